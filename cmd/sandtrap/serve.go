@@ -1,0 +1,244 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"github.com/spf13/cobra"
+
+	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/pool"
+	"github.com/sandtrap/sandtrap/internal/session"
+	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/systemd"
+	"github.com/sandtrap/sandtrap/internal/target"
+)
+
+// socketName is the FileDescriptorName= of our sockets.
+const socketName = "ssh"
+
+func newServe(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "serve",
+		Short: "Run the honeypot (started by systemd)",
+		Args:  cobra.NoArgs,
+		RunE: func(c *cobra.Command, _ []string) error {
+			ctx, cancel := context.WithCancelCause(context.Background())
+			defer cancel(nil)
+			signals := make(chan os.Signal, 4)
+			signal.Notify(signals, syscall.SIGHUP, syscall.SIGTERM, os.Interrupt)
+			defer signal.Stop(signals)
+			return runServe(ctx, g, signals)
+		},
+	}
+}
+
+// service is the running honeypot: everything that a signal acts on.
+type service struct {
+	load   func() (*config.Loaded, error)
+	cfg    config.Config
+	log    hclog.Logger
+	events *event.Emitter
+	policy atomic.Pointer[auth.Policy]
+	pool   *pool.Pool
+	server *sshd.Server
+
+	listeners []net.Listener
+}
+
+// runServe is the daemon, top to bottom: configuration, evidence, keys, sockets,
+// Podman, a warm target, and only then the first connection.
+func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err error) {
+	s := &service{load: func() (*config.Loaded, error) {
+		return config.Load(config.LoadOptions{Path: g.configPath, Environ: os.Environ()})
+	}}
+	loaded, err := s.load()
+	if err != nil {
+		return err
+	}
+	s.cfg = loaded.Config
+	s.log = newLogger(s.cfg.Log, g.err)
+	if err := s.setPolicy(s.cfg.Auth); err != nil {
+		return err
+	}
+	store, err := s.openState(g)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.events.Close()) }()
+	keys, err := s.hostKeys()
+	if err != nil {
+		return err
+	}
+	if s.listeners, err = listen(s.cfg.SSH.Listen); err != nil {
+		return err
+	}
+	defer s.closeListeners()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	poolDone, err := s.warm(ctx, signals)
+	if poolDone != nil {
+		defer func() { stop(); <-poolDone }()
+	}
+	if err != nil {
+		return err
+	}
+	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes), Log: s.log.Named("session")})
+	return s.serve(ctx, signals)
+}
+
+// openState opens what is written: events first, so that everything after has
+// somewhere to go, then the evidence, where sessions that a crash left open are
+// closed.
+func (s *service) openState(g *globals) (*evidence.Store, error) {
+	dir := filepath.Join(s.cfg.StateDir, "events")
+	if err := os.MkdirAll(dir, 0o750); err != nil {
+		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
+	}
+	lines, err := event.NewJSONLines(dir)
+	if err != nil {
+		return nil, stateHint(err)
+	}
+	s.events = event.New(lines, eventSink(s.cfg.Log.Format, g.err))
+	store, err := evidence.Open(s.cfg.StateDir)
+	if err != nil {
+		return nil, stateHint(err)
+	}
+	recovered, err := store.Recover(time.Now())
+	for _, r := range recovered {
+		s.events.Emit(event.SessionRecover, event.F("recovered_session", r.ID))
+	}
+	if err != nil {
+		s.log.Warn("cannot recover some sessions", "error", err)
+	}
+	return store, s.events.Err()
+}
+
+func stateHint(err error) error {
+	return hint.Wrap(err, "state_dir must be writable and have space left: see sandtrap.yaml(5)")
+}
+
+func (s *service) hostKeys() ([]hostKey, error) {
+	dir := filepath.Join(s.cfg.StateDir, "hostkeys")
+	keys, made, err := sshd.HostKeys(os.Getenv("CREDENTIALS_DIRECTORY"), dir, s.cfg.SSH.HostKeys)
+	if made && err == nil {
+		s.log.Info("made new host keys", "directory", dir)
+	}
+	return keys, err
+}
+
+// listen takes the sockets that systemd passed, or opens the configured ones.
+func listen(addresses []string) ([]net.Listener, error) {
+	passed, err := systemd.Listeners(socketName)
+	if err != nil || len(passed) > 0 {
+		return passed, err
+	}
+	var own []net.Listener
+	for _, a := range addresses {
+		l, err := net.Listen(network(a), a)
+		if err != nil {
+			for _, o := range own {
+				o.Close()
+			}
+			return nil, hint.Wrap(fmt.Errorf("listen on %s: %w", a, err), "is another SSH server there? see ssh.listen in sandtrap.yaml(5)")
+		}
+		own = append(own, l)
+	}
+	return own, nil
+}
+
+// network keeps an IPv6 wildcard from taking the IPv4 port too.
+func network(address string) string {
+	if host, _, err := net.SplitHostPort(address); err == nil && net.ParseIP(host) != nil {
+		if net.ParseIP(host).To4() != nil {
+			return "tcp4"
+		}
+		return "tcp6"
+	}
+	return "tcp"
+}
+
+func (s *service) closeListeners() {
+	for _, l := range s.listeners {
+		l.Close()
+	}
+}
+
+// warm connects to Podman, starts the pool and waits until a target is warm. The
+// channel is closed when the pool has cleared up after ctx's end; it is nil where
+// there is no pool.
+func (s *service) warm(ctx context.Context, signals <-chan os.Signal) (<-chan struct{}, error) {
+	deadline := time.NewTimer(s.cfg.Pool.StartTimeout)
+	defer deadline.Stop()
+	client, err := s.dial(ctx, signals, deadline.C)
+	if err != nil {
+		return nil, err
+	}
+	c := s.cfg
+	s.pool = pool.New(pool.Config{
+		Target: target.Target{
+			Name: c.Target.Name, Image: c.Target.Image, Hostname: c.Target.Hostname, Account: c.Target.Account,
+			Memory: int64(c.Target.Memory), Pids: c.Target.PIDs, CPUs: c.Target.CPUs,
+		},
+		Size: c.Pool.Size, MaxLeases: c.Pool.MaxLeases, Workers: c.Pool.RefillWorkers,
+		LeaseTimeout: c.Pool.LeaseTimeout, Retain: c.Pool.Retain,
+		BestEffort: c.Limits.Enforcement == config.EnforcementBestEffort,
+	}, pool.Real(client), s.events, s.log.Named("pool"))
+	done, failed := make(chan struct{}), make(chan error, 1)
+	go func() {
+		defer close(done)
+		failed <- s.pool.Run(ctx)
+	}()
+	systemd.Status("warming targets")
+	for {
+		select {
+		case <-s.pool.Ready():
+			return done, nil
+		case err := <-failed:
+			return done, err
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return done, fmt.Errorf("stopped by %s before a target was warm: %w", sig, context.Canceled)
+			}
+		case <-deadline.C:
+			return done, fmt.Errorf("no warm target within %s: %w", c.Pool.StartTimeout, s.pool.Status().Failure)
+		}
+	}
+}
+
+const dialPause = 500 * time.Millisecond
+
+// dial waits for a Podman that answers: at boot it may come later than we do.
+func (s *service) dial(ctx context.Context, signals <-chan os.Signal, deadline <-chan time.Time) (*podman.Client, error) {
+	systemd.Status("waiting for Podman")
+	for {
+		client, err := podman.Dial(ctx, s.cfg.Podman.Socket)
+		if err == nil {
+			return client, nil
+		}
+		s.log.Debug("Podman does not answer yet", "error", err)
+		select {
+		case <-deadline:
+			return nil, hint.Wrap(err, "see systemctl status sandtrap-podman.socket sandtrap-podman.service")
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				return nil, fmt.Errorf("stopped by %s before Podman answered: %w", sig, context.Canceled)
+			}
+		case <-time.After(dialPause):
+		}
+	}
+}

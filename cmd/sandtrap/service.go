@@ -1,0 +1,187 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/session"
+	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/systemd"
+)
+
+type hostKey = ssh.Signer
+
+// newServer puts the SSH server together.
+func (s *service) newServer(keys []hostKey, sessions *session.Service) {
+	c := s.cfg.SSH
+	s.server = sshd.New(sshd.Config{
+		Version: c.Version, HostKeys: keys, KexAlgorithms: c.KexAlgorithms, Ciphers: c.Ciphers, MACs: c.MACs,
+		LoginGraceTime: c.LoginGraceTime, MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
+		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
+		Events: s.events, Log: s.log.Named("sshd"),
+	})
+}
+
+// serve accepts connections until a signal ends it, then drains.
+func (s *service) serve(ctx context.Context, signals <-chan os.Signal) error {
+	// Sessions end by Shutdown, not with ctx: the pool must outlive them.
+	connections, cut := context.WithCancel(context.WithoutCancel(ctx))
+	defer cut()
+	ended := make(chan error, len(s.listeners))
+	for _, l := range s.listeners {
+		go func() { ended <- s.server.Serve(connections, l) }()
+	}
+	watch, stopWatch := context.WithCancel(ctx)
+	defer stopWatch()
+	go systemd.Watchdog(watch, s.healthy)
+	s.events.Emit(event.ServerStart, event.F("version", version), event.F("listeners", addresses(s.listeners)))
+	s.log.Info("serving", "version", version, "listeners", addresses(s.listeners))
+	systemd.Ready(s.status())
+	tick := time.NewTicker(statusEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-tick.C:
+			systemd.Status(s.status())
+		case err := <-ended:
+			s.drain("listener failed")
+			return fmt.Errorf("accept connections: %w", err)
+		case sig := <-signals:
+			if sig != syscall.SIGHUP {
+				s.drain(sig.String())
+				return nil
+			}
+			s.reload()
+		}
+	}
+}
+
+// statusEvery is how often systemctl status is told what goes on.
+const statusEvery = 2 * time.Second
+
+// status is the one line of systemctl status.
+func (s *service) status() string {
+	p := s.pool.Status()
+	line := fmt.Sprintf("%d connections, %d targets leased, %d/%d warm", s.server.Connections(), p.Leased, p.Warm, p.Size)
+	if p.Unlimited {
+		line += ", WITHOUT limits"
+	}
+	if p.Failure != nil {
+		line += ", degraded: " + strings.ReplaceAll(p.Failure.Error(), "\n", " ")
+	}
+	if err := s.events.Err(); err != nil {
+		line += ", refusing sessions: " + strings.ReplaceAll(err.Error(), "\n", " ")
+	}
+	return line
+}
+
+// healthy is what the watchdog asks: the accept loops run, and the server, the
+// pool and the event log answer. A lock that is never given back ends the
+// watchdog's pings. A Podman that is down does not: restarting us would not help.
+func (s *service) healthy() bool {
+	_ = s.status()
+	return s.server.Accepting(len(s.listeners))
+}
+
+// drain stops accepting, lets connections end by themselves for drain_timeout,
+// then ends them. Their evidence is closed when it returns.
+func (s *service) drain(reason string) {
+	systemd.Stopping("draining: " + reason)
+	s.log.Info("draining", "reason", reason, "connections", s.server.Connections())
+	s.events.Emit(event.ServerStop, event.F("reason", reason))
+	s.closeListeners()
+	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.SSH.DrainTimeout)
+	defer cancel()
+	s.server.Shutdown(ctx)
+}
+
+// reload reads the configuration again and applies what can change in a running
+// service. What cannot is named; a configuration with mistakes changes nothing.
+func (s *service) reload() {
+	systemd.Reloading()
+	defer func() { systemd.Ready(s.status()) }()
+	loaded, err := s.load()
+	if err == nil {
+		err = s.setPolicy(loaded.Config.Auth)
+	}
+	if err != nil {
+		s.log.Error("configuration not reloaded", "error", err)
+		return
+	}
+	var applied, later []string
+	for _, key := range config.Diff(s.cfg, loaded.Config) {
+		if strings.HasPrefix(key, "auth.") || key == "log.level" {
+			applied = append(applied, key)
+		} else {
+			later = append(later, key)
+		}
+	}
+	s.cfg.Auth, s.cfg.Log.Level = loaded.Config.Auth, loaded.Config.Log.Level
+	s.log.SetLevel(hclog.LevelFromString(string(s.cfg.Log.Level)))
+	if len(later) > 0 {
+		s.log.Warn("some changed settings need a restart", "keys", strings.Join(later, " "))
+	}
+	s.log.Info("configuration reloaded", "applied", strings.Join(applied, " "))
+	s.events.Emit(event.ServerReload, event.F("applied", strings.Join(applied, " ")), event.F("restart_needed", strings.Join(later, " ")))
+}
+
+func (s *service) setPolicy(c config.Auth) error {
+	var policy auth.Policy = auth.AcceptAll{Keys: c.AcceptPublicKeys}
+	if c.Mode == config.AuthStatic {
+		credentials := make([]auth.Credential, len(c.Credentials))
+		for i, one := range c.Credentials {
+			credentials[i] = auth.Credential(one)
+		}
+		static, err := auth.NewStatic(credentials)
+		if err != nil {
+			return err
+		}
+		policy = static
+	}
+	s.policy.Store(&policy)
+	return nil
+}
+
+func addresses(listeners []net.Listener) string {
+	var list []string
+	for _, l := range listeners {
+		list = append(list, l.Addr().String())
+	}
+	return strings.Join(list, " ")
+}
+
+// toJournal decides where auto goes: the journal where standard error is one.
+func toJournal(f config.LogFormat) bool {
+	return f == config.FormatJournal || f == config.FormatAuto && systemd.UnderJournal()
+}
+
+// newLogger makes the diagnostics' logger.
+func newLogger(c config.Log, stderr io.Writer) hclog.Logger {
+	level := hclog.LevelFromString(string(c.Level))
+	if !toJournal(c.Format) {
+		return hclog.New(&hclog.LoggerOptions{Name: "sandtrap", Level: level, Output: stderr, JSONFormat: c.Format == config.FormatJSON})
+	}
+	log := hclog.NewInterceptLogger(&hclog.LoggerOptions{Name: "sandtrap", Level: level, Output: io.Discard})
+	log.RegisterSink(systemd.JournalLog{Logger: log})
+	return log
+}
+
+// eventSink is where events go beside the event files.
+func eventSink(f config.LogFormat, stderr io.Writer) event.Sink {
+	if toJournal(f) {
+		return event.Journal{}
+	}
+	return event.Writer{W: stderr, JSON: f == config.FormatJSON}
+}

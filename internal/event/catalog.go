@@ -1,0 +1,106 @@
+package event
+
+// Kind names what happened. Names are dotted and stable: what a defender greps
+// for today keeps matching.
+type Kind string
+
+// The kinds of events, in the order in which a session meets them.
+const (
+	ServerStart    Kind = "server.start"
+	ServerReload   Kind = "server.reload"
+	ServerStop     Kind = "server.stop"
+	PoolReady      Kind = "pool.ready"
+	PoolWarm       Kind = "pool.warm"
+	PoolFail       Kind = "pool.fail"
+	PoolRemove     Kind = "pool.remove"
+	ConnectionOpen Kind = "connection.open"
+	ConnectionDeny Kind = "connection.deny"
+	ConnectionEnd  Kind = "connection.close"
+	ClientVersion  Kind = "client.version"
+	AuthAttempt    Kind = "auth.attempt"
+	SessionOpen    Kind = "session.open"
+	SessionLease   Kind = "session.lease"
+	SessionFail    Kind = "session.fail"
+	SessionClose   Kind = "session.close"
+	SessionRecover Kind = "session.recover"
+	ChannelOpen    Kind = "channel.open"
+	ChannelDeny    Kind = "channel.deny"
+	ChannelRequest Kind = "channel.request"
+	GlobalRequest  Kind = "global.request"
+	ShellStart     Kind = "shell.start"
+	ExecStart      Kind = "exec.start"
+	SubsystemStart Kind = "subsystem.start"
+	ProgramExit    Kind = "program.exit"
+	RecordingStop  Kind = "recording.truncate"
+	ChannelClose   Kind = "channel.close"
+	TargetStop     Kind = "target.stop"
+)
+
+// Severity is the syslog priority an event is logged with; see syslog(3).
+type Severity int
+
+// The severities in use.
+const (
+	Error   Severity = 3
+	Warning Severity = 4
+	Notice  Severity = 5
+	Info    Severity = 6
+)
+
+// Definition describes one kind of event: the single source of the journal's
+// message catalogue and of sandtrap-events(7).
+type Definition struct {
+	Kind Kind
+	// MessageID is the journal's MESSAGE_ID, 32 lower-case hex digits; see
+	// systemd.journal-fields(7). It never changes once released.
+	MessageID string
+	Severity  Severity
+	// Text is the one-line summary.
+	Text string
+	// Fields are the names an event of this kind may carry beside the identity.
+	Fields []string
+}
+
+// Catalog lists every kind. An event whose kind or field is not in it is a
+// programming error, which the tests of every emitting package would meet.
+var Catalog = []Definition{
+	{ServerStart, "f4badf4541f440a592eadf9ee15aaa85", Notice, "SSH service started", []string{"version", "listeners"}},
+	{ServerReload, "c02ee24ba014467ea21bf33b0e3b6a31", Notice, "Configuration reloaded", []string{"applied", "restart_needed"}},
+	{ServerStop, "e906ce5febd94b509a149bd49adec7b6", Notice, "SSH service stopping", []string{"reason"}},
+	{PoolReady, "58239c2ead7e4f72b1e1dd90df40c8fa", Notice, "Pool holds warm targets", []string{"target", "warm"}},
+	{PoolWarm, "f6e35f8902d948ffb4300fc9e69bdd0b", Info, "Target warmed", []string{"target", "container", "image_digest", "duration_ms", "warm"}},
+	{PoolFail, "536389feda49456f815b41b9a18ddd3f", Error, "Target could not be made, stopped or removed", []string{"target", "container", "operation", "error"}},
+	{PoolRemove, "7e85252dccaa4009b10abdfbc7b2f8ed", Info, "Container removed", []string{"target", "container", "reason"}},
+	{ConnectionOpen, "b9fe10e13a5648d0a691fef805c9fcf5", Info, "Connection opened", []string{}},
+	{ConnectionDeny, "d2ca74d62f5b49ae97fab4af8c724ffb", Notice, "Connection refused", []string{"reason"}},
+	{ConnectionEnd, "90b27e9fb5ba4ac5ae2ca945ed541017", Info, "Connection closed", []string{"duration_ms", "reason"}},
+	{ClientVersion, "6683ad25d6c940f1a430d3d870f6bcd9", Info, "Client identified itself", []string{"client_version"}},
+	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
+	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
+	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms"}},
+	{SessionFail, "a1941bdcdb6a4b999c0e80e7564ddbcc", Error, "Session could not be served", []string{"stage", "error"}},
+	{SessionClose, "11217afb5e8f4686ace7d76587580e78", Notice, "Session closed", []string{"duration_ms", "channels", "input_bytes", "output_bytes", "container", "reason"}},
+	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},
+	{ChannelOpen, "2c1ea9270acb4687b3d14ea25d16d2fb", Info, "Channel opened", []string{"channel", "channel_type"}},
+	{ChannelDeny, "a306a457e39a4c0e84f75e33cfd104f5", Notice, "Channel refused", []string{"channel_type", "reason", "payload"}},
+	{ChannelRequest, "a93f5fd21627460f92b243e0ca4b8c7f", Info, "Channel request", []string{"channel", "request", "accepted", "term", "columns", "rows", "name", "value", "payload"}},
+	{GlobalRequest, "9d02c18a3fbf46a3b60f835e86db4d74", Info, "Global request", []string{"request", "accepted", "payload"}},
+	{ShellStart, "f5055f53dca14fec945d558e85e1ad5c", Notice, "Shell started", []string{"channel", "account", "pty"}},
+	{ExecStart, "111524e3b10d46d8a6e63f0c8525c52f", Notice, "Command started", []string{"channel", "account", "pty", "command"}},
+	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
+	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status"}},
+	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes"}},
+	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
+	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
+}
+
+var definitions = func() map[Kind]*Definition {
+	m := make(map[Kind]*Definition, len(Catalog))
+	for i := range Catalog {
+		m[Catalog[i].Kind] = &Catalog[i]
+	}
+	return m
+}()
+
+// Define returns the definition of a kind, or nil for an unknown one.
+func Define(k Kind) *Definition { return definitions[k] }

@@ -1,0 +1,89 @@
+// Package podman is the only place that talks to Podman. Requests and answers go
+// through Podman's own bindings; the byte streams of a running program go
+// through an upgrade of our own (exec.go), because the bindings tie theirs to
+// the terminal of the calling process and replace a transport other calls share.
+package podman
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
+	"github.com/containers/podman/v5/pkg/bindings/system"
+	"github.com/containers/podman/v5/pkg/errorhandling"
+	"github.com/sirupsen/logrus"
+)
+
+// callTimeout bounds every request that has no stream. Podman holds locks for
+// seconds under load; longer than this it is not coming back.
+const callTimeout = 30 * time.Second
+
+// ErrNotFound is wrapped by errors about an image, container or exec session
+// that Podman does not know.
+var ErrNotFound = errors.New("not found")
+
+// Client talks to one Podman service. It is safe for concurrent use and survives
+// a restart of the service: each call dials again when it has to.
+type Client struct {
+	socket  string
+	version string
+	conn    context.Context // carries the bindings' connection, as they want it
+}
+
+// Dial connects to the API socket at path (unix, absolute) and checks that the
+// service is not older than the bindings can talk to.
+func Dial(ctx context.Context, path string) (*Client, error) {
+	// The bindings log through logrus to stderr; everything they would say there
+	// comes back as an error too.
+	logrus.SetLevel(logrus.PanicLevel)
+	conn, err := bindings.NewConnection(context.WithoutCancel(ctx), "unix://"+path)
+	if err != nil {
+		return nil, fmt.Errorf("connect to Podman at %s: %w", path, err)
+	}
+	return &Client{socket: path, version: bindings.ServiceVersion(conn).String(), conn: conn}, nil
+}
+
+// Ping asks the service whether it is alive.
+func (c *Client) Ping(ctx context.Context) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	if _, err := system.Version(ctx, nil); err != nil {
+		return fmt.Errorf("ping Podman: %w", err)
+	}
+	return nil
+}
+
+// merged is a caller's context that also carries the bindings' connection.
+type merged struct {
+	context.Context
+	conn context.Context
+}
+
+func (m merged) Value(key any) any {
+	if v := m.conn.Value(key); v != nil {
+		return v
+	}
+	return m.Context.Value(key)
+}
+
+func (c *Client) with(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	return merged{ctx, c.conn}, cancel
+}
+
+// wrap gives an error of the bindings its context, and ErrNotFound where Podman
+// answered 404.
+func wrap(err error, format string, args ...any) error {
+	if err == nil {
+		return nil
+	}
+	verb := fmt.Sprintf(format, args...)
+	var model *errorhandling.ErrorModel
+	if errors.As(err, &model) && model.ResponseCode == http.StatusNotFound {
+		return fmt.Errorf("%s: %w (%w)", verb, err, ErrNotFound)
+	}
+	return fmt.Errorf("%s: %w", verb, err)
+}

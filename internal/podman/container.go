@@ -1,0 +1,218 @@
+package podman
+
+import (
+	"archive/tar"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings/containers"
+	"github.com/containers/podman/v5/pkg/bindings/images"
+	"github.com/containers/podman/v5/pkg/specgen"
+	"github.com/opencontainers/runtime-spec/specs-go"
+)
+
+// Spec is what SandTrap asks of a container. Everything it does not name is
+// fixed: no network, no capabilities but the few listed, no new privileges, own
+// namespaces of every kind, a user namespace without the pods account in it, no
+// mounts, no log.
+type Spec struct {
+	Image    string
+	Name     string
+	Hostname string
+	Labels   map[string]string
+	// Command replaces the image's command when not empty.
+	Command []string
+	// Memory in bytes (swap is not given), Pids in tasks, CPUs in cores. All
+	// three are ignored when Unlimited is set: a host without delegated cgroup
+	// controllers cannot enforce them.
+	Memory    int64
+	Pids      int64
+	CPUs      float64
+	Unlimited bool
+}
+
+// keptCapabilities are what an ordinary root shell needs to feel ordinary inside
+// its own user namespace: see capabilities(7).
+var keptCapabilities = []string{
+	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
+	"CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT",
+}
+
+func (s Spec) generate() *specgen.SpecGenerator {
+	g := specgen.NewSpecGenerator(s.Image, false)
+	yes, no := true, false
+	timeout := uint(0)
+	g.Name, g.Hostname, g.Labels, g.Command = s.Name, s.Hostname, s.Labels, s.Command
+	g.UserNS = specgen.Namespace{NSMode: specgen.NoMap}
+	g.PidNS = specgen.Namespace{NSMode: specgen.Private}
+	g.IpcNS = specgen.Namespace{NSMode: specgen.Private}
+	g.UtsNS = specgen.Namespace{NSMode: specgen.Private}
+	g.CgroupNS = specgen.Namespace{NSMode: specgen.Private}
+	g.NetNS = specgen.Namespace{NSMode: specgen.NoNetwork}
+	g.CapDrop = []string{"all"}
+	g.CapAdd = keptCapabilities
+	g.NoNewPrivileges = &yes
+	g.ImageVolumeMode = "ignore"
+	g.HTTPProxy = &no
+	g.EnvHost = &no
+	g.Init = &no
+	g.Systemd = "false"
+	// container=podman and HOSTNAME in the environment, and generated names in /etc/hosts and
+	// /etc/hostname would tell the visitor where they are.
+	g.UnsetEnv = []string{"container", "HOSTNAME"}
+	g.UseImageHosts = &yes
+	g.UseImageHostname = &yes
+	g.UseImageResolvConf = &yes
+	g.LogConfiguration = &specgen.LogConfig{Driver: "none"}
+	g.StopTimeout = &timeout
+	// Without an entry Podman would set a limit on pids of its own; 0 is none.
+	g.ResourceLimits = &specs.LinuxResources{Pids: &specs.LinuxPids{}}
+	if !s.Unlimited {
+		g.ResourceLimits.Pids.Limit = s.Pids
+		memory, period := s.Memory, uint64(100_000) // microseconds, the kernel's default
+		quota := int64(s.CPUs * float64(period))
+		g.ResourceLimits.Memory = &specs.LinuxMemory{Limit: &memory, Swap: &memory}
+		g.ResourceLimits.CPU = &specs.LinuxCPU{Quota: &quota, Period: &period}
+	}
+	return g
+}
+
+// Create makes a container and returns its id.
+func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	answer, err := containers.CreateWithSpec(ctx, s.generate(), nil)
+	if err != nil {
+		return "", wrap(err, "create container from %s", s.Image)
+	}
+	return answer.ID, nil
+}
+
+// Start starts a created or stopped container.
+func (c *Client) Start(ctx context.Context, id string) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	return wrap(containers.Start(ctx, id, nil), "start container %.12s", id)
+}
+
+// Rename gives a container another name. Podman cannot change the labels of a
+// container that exists, so the name carries the session.
+func (c *Client) Rename(ctx context.Context, id, name string) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	return wrap(containers.Rename(ctx, id, new(containers.RenameOptions).WithName(name)), "rename container %.12s to %s", id, name)
+}
+
+// Stop kills everything in the container at once and keeps the container. A
+// stopped container is no error.
+func (c *Client) Stop(ctx context.Context, id string) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	return wrap(containers.Stop(ctx, id, new(containers.StopOptions).WithTimeout(0)), "stop container %.12s", id)
+}
+
+// Remove removes a container, running or not. One that is gone is no error.
+func (c *Client) Remove(ctx context.Context, id string) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	_, err := containers.Remove(ctx, id, new(containers.RemoveOptions).WithForce(true).WithTimeout(0).WithIgnore(true).WithVolumes(true))
+	if err = wrap(err, "remove container %.12s", id); errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	return err
+}
+
+// Running reports whether the container's main process is alive.
+func (c *Client) Running(ctx context.Context, id string) (bool, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	data, err := containers.Inspect(ctx, id, nil)
+	if err != nil {
+		return false, wrap(err, "inspect container %.12s", id)
+	}
+	return data.State != nil && data.State.Running, nil
+}
+
+// Container is one line of List.
+type Container struct {
+	ID      string
+	Name    string
+	Labels  map[string]string
+	Created time.Time
+	Running bool
+}
+
+// List returns every container, in any state, that carries label (a name, or
+// name=value).
+func (c *Client) List(ctx context.Context, label string) ([]Container, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	options := new(containers.ListOptions).WithAll(true).WithFilters(map[string][]string{"label": {label}})
+	found, err := containers.List(ctx, options)
+	if err != nil {
+		return nil, wrap(err, "list containers labelled %s", label)
+	}
+	list := make([]Container, 0, len(found))
+	for _, f := range found {
+		one := Container{ID: f.ID, Labels: f.Labels, Created: f.Created, Running: f.State == "running"}
+		if len(f.Names) > 0 {
+			one.Name = f.Names[0]
+		}
+		list = append(list, one)
+	}
+	return list, nil
+}
+
+// ImageDigest returns the id of the image that name stands for now: the SHA-256
+// of its configuration, which names every layer.
+func (c *Client) ImageDigest(ctx context.Context, name string) (string, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	image, err := images.GetImage(ctx, name, nil)
+	if err != nil {
+		return "", wrap(err, "look up image %s", name)
+	}
+	return "sha256:" + image.ID, nil
+}
+
+// ReadFile returns a regular file of the container, which must not be larger
+// than limit bytes. The container may be running or not.
+func (c *Client) ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	archive := &bounded{left: limit + 64<<10} // tar headers and padding
+	copyOut, err := containers.CopyToArchive(ctx, id, path, archive)
+	if err == nil {
+		err = copyOut()
+	}
+	if err != nil {
+		return nil, wrap(err, "copy %s out of container %.12s", path, id)
+	}
+	r := tar.NewReader(&archive.Buffer)
+	head, err := r.Next()
+	if err != nil {
+		return nil, fmt.Errorf("read %s of container %.12s: %w", path, id, err)
+	}
+	if head.Typeflag != tar.TypeReg || head.Size > limit {
+		return nil, fmt.Errorf("read %s of container %.12s: not a regular file of at most %d bytes", path, id, limit)
+	}
+	return io.ReadAll(io.LimitReader(r, limit))
+}
+
+// bounded is a buffer that refuses more than it was made for: what a container
+// hands out is hostile.
+type bounded struct {
+	bytes.Buffer
+	left int64
+}
+
+func (b *bounded) Write(p []byte) (int, error) {
+	if b.left -= int64(len(p)); b.left < 0 {
+		return 0, errors.New("answer is too large")
+	}
+	return b.Buffer.Write(p)
+}

@@ -1,0 +1,220 @@
+// Package session is the story of one attacker, from the accepted credential to
+// closed evidence: a directory is opened, a target leased at the first channel
+// that needs one, every channel's bytes recorded on their way, and at the end the
+// target is stopped and linked to what was recorded.
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/pool"
+	"github.com/sandtrap/sandtrap/internal/record"
+	"github.com/sandtrap/sandtrap/internal/sshd"
+)
+
+// Service opens sessions.
+type Service struct {
+	Pool     *pool.Pool
+	Store    *evidence.Store
+	MaxBytes int64 // recorded bytes a channel
+	Log      hclog.Logger
+}
+
+// releaseTimeout bounds the stop of a session's target; what is not done by then
+// is left to the pool.
+const releaseTimeout = 30 * time.Second
+
+// Session is one attacker's case. It implements sshd.Session.
+type Session struct {
+	service *Service
+	login   sshd.Login
+	events  *event.Emitter
+	dir     *evidence.Dir
+	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
+
+	leasing sync.Mutex // held while a target is leased; guards lease
+	lease   *pool.Lease
+
+	mu     sync.Mutex // guards all below; taken after leasing
+	record evidence.Session
+	ttys   map[int]bool // numbers of the pseudo-terminals in use
+}
+
+// Open begins the evidence of a connection that has authenticated. If that
+// cannot be written there is no session.
+func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error) {
+	if err := login.Events.Err(); err != nil {
+		return nil, fmt.Errorf("events are being lost: %w", err)
+	}
+	dir, err := s.Store.Create(login.ID, login.Opened)
+	if err != nil {
+		return nil, err
+	}
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, record: begin(login), ttys: map[int]bool{}}
+	if err := dir.Save(session.record); err != nil {
+		return nil, errors.Join(err, dir.Close())
+	}
+	session.events.Emit(event.SessionOpen, event.F("user", login.User()), event.F("method", login.Accepted().Method))
+	return session, nil
+}
+
+// begin is the record of a session in which nothing has happened yet.
+func begin(l sshd.Login) evidence.Session {
+	record := evidence.Session{
+		ID: l.ID, State: evidence.StateOpen, Start: l.Opened.UTC(),
+		Source:        evidence.Endpoint{IP: l.Source.Addr().String(), Port: l.Source.Port()},
+		Local:         evidence.Endpoint{IP: l.Local.Addr().String(), Port: l.Local.Port()},
+		ClientVersion: evidence.Text(l.ClientVersion),
+		Login:         attempt(l.Accepted()).Login(),
+	}
+	for _, a := range l.Attempts {
+		record.Attempts = append(record.Attempts, attempt(a))
+	}
+	return record
+}
+
+func attempt(t sshd.Tried) evidence.Attempt {
+	e := evidence.Attempt{
+		Time: t.Time.UTC(), User: evidence.Text(t.User), Method: t.Method, Password: evidence.Text(t.Password),
+		KeyState: t.KeyState, Accepted: t.Accepted, Reason: t.Reason,
+	}
+	if t.Key != nil {
+		e.PublicKey, e.Fingerprint = sshd.KeyLine(t.Key), ssh.FingerprintSHA256(t.Key)
+	}
+	return e
+}
+
+// Start starts a program in the session's target and its recording. Without a
+// recording there is no program.
+func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, error) {
+	if err := s.events.Err(); err != nil {
+		return nil, fmt.Errorf("events are being lost: %w", err)
+	}
+	lease, err := s.target(ctx)
+	if err != nil {
+		return nil, err
+	}
+	recorder, err := record.Create(record.Options{
+		Dir: s.dir.Root(), Name: "channel-" + strconv.Itoa(p.Channel), Start: time.Now(), Terminal: p.Term,
+		Size: record.Size(p.Size), Command: p.Command, MaxBytes: s.service.MaxBytes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start recording: %w", err)
+	}
+	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), tty: -1, done: make(chan struct{})}
+	if p.PTY {
+		r.tty = s.takeTTY()
+	}
+	account := lease.Account(s.login.User())
+	r.stream, err = lease.Exec(ctx, program(s.login, account, p, r.tty))
+	if err != nil {
+		r.finish(nil)
+		return nil, err
+	}
+	s.began(r, account.Name)
+	return r, nil
+}
+
+// target returns the session's lease, taking it if this is the first to need it.
+func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
+	s.leasing.Lock()
+	defer s.leasing.Unlock()
+	if s.lease != nil {
+		return s.lease, nil
+	}
+	lease, err := s.service.Pool.Lease(ctx, s.login.ID)
+	if err != nil {
+		return nil, fmt.Errorf("lease a target: %w", err)
+	}
+	s.lease = lease
+	s.mu.Lock()
+	s.record.Target = evidence.Target{
+		Name: lease.Target, Container: lease.Container, ContainerName: lease.Name, Image: lease.Image, ImageDigest: lease.ImageDigest,
+		Account: lease.Account(s.login.User()).Name,
+	}
+	err = s.dir.Save(s.record)
+	s.mu.Unlock()
+	if err != nil { // the container is linked to nothing: nobody gets in
+		return nil, fmt.Errorf("link the target to its session: %w", err)
+	}
+	s.events.Emit(event.SessionLease, event.F("target", lease.Target), event.F("container", lease.Container),
+		event.F("image_digest", lease.ImageDigest), event.F("wait_ms", lease.Wait.Milliseconds()))
+	return lease, nil
+}
+
+// began writes the event of a started program.
+func (s *Session) began(r *running, account string) {
+	p := r.program
+	switch p.Kind {
+	case sshd.Shell:
+		s.events.Emit(event.ShellStart, event.F("channel", p.Channel), event.F("account", account), event.F("pty", p.PTY))
+	case sshd.Exec:
+		s.events.Emit(event.ExecStart, event.F("channel", p.Channel), event.F("account", account), event.F("pty", p.PTY), event.F("command", p.Command))
+	case sshd.Subsystem:
+		s.events.Emit(event.SubsystemStart, event.F("channel", p.Channel), event.F("account", account), event.F("subsystem", p.Command))
+	}
+}
+
+// takeTTY gives out the number that the next pseudo-terminal of the target will
+// have: the kernel takes the lowest that is free.
+func (s *Session) takeTTY() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	n := 0
+	for s.ttys[n] {
+		n++
+	}
+	s.ttys[n] = true
+	return n
+}
+
+// keep adds a finished channel to the record.
+func (s *Session) keep(c evidence.Channel, tty int) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.ttys, tty)
+	s.record.Channels = append(s.record.Channels, c)
+	return s.dir.Save(s.record)
+}
+
+// Close ends the session: its connection is gone, every Serve has returned.
+func (s *Session) Close(reason string) {
+	s.stdin.Wait()
+	s.leasing.Lock()
+	lease := s.lease
+	s.leasing.Unlock()
+	if lease != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
+		defer cancel()
+		lease.Release(ctx)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	end := time.Now().UTC()
+	s.record.State, s.record.End, s.record.EndReason = evidence.StateClosed, &end, reason
+	if err := errors.Join(s.dir.Save(s.record), s.dir.Close()); err != nil {
+		s.service.Log.Error("cannot close the evidence of a session; the next start recovers it", "session", s.login.ID, "error", err)
+		s.events.Emit(event.SessionFail, event.F("stage", "close"), event.F("error", err.Error()))
+	}
+	s.emitClose(end, reason)
+}
+
+func (s *Session) emitClose(end time.Time, reason string) {
+	var in, out int64
+	for _, c := range s.record.Channels {
+		in += c.Recording.InputBytes
+		out += c.Recording.OutputBytes + c.Recording.StderrBytes
+	}
+	s.events.Emit(event.SessionClose, event.F("duration_ms", end.Sub(s.login.Opened).Milliseconds()), event.F("channels", len(s.record.Channels)),
+		event.F("input_bytes", in), event.F("output_bytes", out), event.F("container", s.record.Target.Container), event.F("reason", reason))
+}

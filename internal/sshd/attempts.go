@@ -1,0 +1,99 @@
+package sshd
+
+import (
+	"errors"
+	"strings"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+// attempts puts a connection's credentials before the policy and keeps them for
+// the record. How many there can be is bounded by MaxAuthTries.
+type attempts struct {
+	policy auth.Policy
+	events *event.Emitter
+	tried  []Tried // the library calls from one goroutine, the handshake's
+}
+
+// errRefused is all that a client's failure says.
+var errRefused = errors.New("permission denied")
+
+// States of a public key in an attempt.
+const (
+	KeyOffered  = "offered"  // the client asked whether the key would do: RFC 4252, section 7
+	KeyVerified = "verified" // the client proved that it holds the private key
+)
+
+// KeyLine is a key as one line of authorized_keys; see sshd(8).
+func KeyLine(key ssh.PublicKey) string {
+	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
+}
+
+// decide puts one attempt before the policy.
+func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
+	d := a.policy.Decide(t)
+	a.keep(t, d, keyState)
+	if !d.Accept {
+		return nil, errRefused
+	}
+	return &ssh.Permissions{}, nil
+}
+
+// keep records an attempt and its outcome. A key that would do lets nobody in
+// until it is verified.
+func (a *attempts) keep(t auth.Attempt, d auth.Decision, keyState string) {
+	one := Tried{Attempt: t, Time: time.Now(), Accepted: d.Accept && keyState != KeyOffered, Reason: d.Reason, KeyState: keyState}
+	a.tried = append(a.tried, one)
+	fields := []event.Field{
+		event.F("user", t.User), event.F("method", t.Method), event.F("accepted", one.Accepted), event.F("reason", d.Reason),
+	}
+	switch {
+	case t.Key != nil:
+		fields = append(fields, event.F("key_type", t.Key.Type()), event.F("fingerprint", ssh.FingerprintSHA256(t.Key)),
+			event.F("public_key", KeyLine(t.Key)), event.F("key_state", keyState))
+	case t.Method != "none":
+		fields = append(fields, event.F("password", t.Password))
+	}
+	a.events.Emit(event.AuthAttempt, fields...)
+}
+
+// password is what PasswordAuthentication is to sshd (RFC 4252, section 8).
+func (a *attempts) password(m ssh.ConnMetadata, password []byte) (*ssh.Permissions, error) {
+	return a.decide(auth.Attempt{User: m.User(), Method: "password", Password: string(password)}, "")
+}
+
+// interactive asks for a password as OpenSSH's PAM conversation does (RFC 4256).
+func (a *attempts) interactive(m ssh.ConnMetadata, ask ssh.KeyboardInteractiveChallenge) (*ssh.Permissions, error) {
+	answers, err := ask("", "", []string{"Password: "}, []bool{false})
+	if err != nil {
+		return nil, err
+	}
+	if len(answers) != 1 {
+		return nil, errRefused
+	}
+	return a.decide(auth.Attempt{User: m.User(), Method: "keyboard-interactive", Password: answers[0]}, "")
+}
+
+// offered answers whether a key would do; nothing is proved by it yet. The
+// library also calls it before it verifies a signature for a key not asked about.
+func (a *attempts) offered(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissions, error) {
+	return a.decide(auth.Attempt{User: m.User(), Method: "publickey", Key: key}, KeyOffered)
+}
+
+// verified is called with a key that offered accepted and whose signature holds.
+func (a *attempts) verified(m ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
+	a.keep(auth.Attempt{User: m.User(), Method: "publickey", Key: key}, auth.Decision{Accept: true, Reason: "signature verified"}, KeyVerified)
+	return p, nil
+}
+
+// log sees every attempt's outcome; only the method none has no callback.
+func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
+	if method == "none" && err != nil {
+		t := auth.Attempt{User: m.User(), Method: "none"}
+		a.keep(t, a.policy.Decide(t), "")
+	}
+}

@@ -1,0 +1,187 @@
+package sshd
+
+import (
+	"context"
+	"path"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+// channel is one session channel (RFC 4254, section 6): first requests that set
+// the stage, then one that starts a program, then the program's life.
+type channel struct {
+	conn    *connection
+	session Session
+	ssh     ssh.Channel
+	events  *event.Emitter
+	program Program
+
+	envBytes int
+	running  Running // nil until a program was started
+	resize   chan Size
+	done     chan struct{} // closed when the program is gone
+	wg       sync.WaitGroup
+}
+
+func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
+	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size), done: make(chan struct{})}
+}
+
+// serve handles requests in the order in which they come until the client, or
+// the program's end, closes the channel.
+func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
+	ctx, cancel := context.WithCancel(ctx)
+	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
+	for r := range requests {
+		accepted := c.request(ctx, r)
+		_ = r.Reply(accepted, nil)
+		if accepted && startsProgram(r.Type) {
+			c.afterStart(ctx, cancel)
+		}
+	}
+	cancel() // the client closed the channel: whatever runs has lost its streams
+	c.wg.Wait()
+	c.ssh.Close()
+}
+
+func startsProgram(request string) bool {
+	return request == Shell || request == Exec || request == Subsystem
+}
+
+// request handles one request and says whether it succeeded.
+func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
+	switch r.Type {
+	case "pty-req":
+		return c.ptyReq(r)
+	case "env":
+		return c.env(r)
+	case "window-change":
+		return c.windowChange(ctx, r)
+	case Shell, Exec, Subsystem:
+		return c.start(ctx, r)
+	default:
+		c.report(r, false, event.F("payload", head(r.Payload)))
+		return false
+	}
+}
+
+// report writes the event of a request that starts nothing.
+func (c *channel) report(r *ssh.Request, accepted bool, more ...event.Field) {
+	if !c.conn.mayChat() {
+		return
+	}
+	fields := append([]event.Field{event.F("channel", c.program.Channel), event.F("request", r.Type), event.F("accepted", accepted)}, more...)
+	c.events.Emit(event.ChannelRequest, fields...)
+}
+
+func (c *channel) ptyReq(r *ssh.Request) bool {
+	var m ptyRequest
+	if ssh.Unmarshal(r.Payload, &m) != nil || !isVariable("TERM", m.Term) || c.program.PTY || c.running != nil {
+		c.report(r, false, event.F("payload", head(r.Payload)))
+		return false
+	}
+	c.program.PTY, c.program.Term, c.program.Size = true, m.Term, Size{m.Columns, m.Rows}
+	c.report(r, true, event.F("term", m.Term), event.F("columns", m.Columns), event.F("rows", m.Rows))
+	return true
+}
+
+// maxEnv and maxEnvBytes bound what a client may put into the environment.
+const (
+	maxEnv      = 128
+	maxEnvBytes = 64 << 10
+)
+
+// env lets a variable in where AcceptEnv matches its name; sshd refuses the
+// others in the same way.
+func (c *channel) env(r *ssh.Request) bool {
+	var m envRequest
+	ok := ssh.Unmarshal(r.Payload, &m) == nil && c.running == nil && c.mayEnter(m)
+	if ok {
+		c.program.Env = append(c.program.Env, m.Name+"="+m.Value)
+		c.envBytes += len(m.Name) + len(m.Value)
+	}
+	c.report(r, ok, event.F("name", m.Name), event.F("value", m.Value))
+	return ok
+}
+
+func (c *channel) mayEnter(m envRequest) bool {
+	if len(c.program.Env) >= maxEnv || c.envBytes+len(m.Name)+len(m.Value) > maxEnvBytes || !isVariable(m.Name, m.Value) {
+		return false
+	}
+	for _, pattern := range c.conn.server.cfg.AcceptEnv {
+		if ok, err := path.Match(pattern, m.Name); ok && err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// windowChange passes a new size to the running program. It waits for the
+// program to take it: a client that floods waits with it.
+func (c *channel) windowChange(ctx context.Context, r *ssh.Request) bool {
+	var m windowChange
+	if ssh.Unmarshal(r.Payload, &m) != nil || !c.program.PTY {
+		c.report(r, false, event.F("payload", head(r.Payload)))
+		return false
+	}
+	size := Size{m.Columns, m.Rows}
+	if c.running == nil {
+		c.program.Size = size
+		return true
+	}
+	select {
+	case c.resize <- size:
+	case <-c.done:
+	case <-ctx.Done():
+	}
+	return true
+}
+
+// start starts the program that r asks for. The lease of a target happens in it.
+func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
+	program := c.program
+	program.Kind = r.Type
+	if r.Type != Shell {
+		var m commandRequest
+		if ssh.Unmarshal(r.Payload, &m) != nil {
+			c.report(r, false, event.F("payload", head(r.Payload)))
+			return false
+		}
+		program.Command = m.Command
+	}
+	if c.running != nil { // one program a channel: RFC 4254, section 6.5
+		c.report(r, false, event.F("payload", head(r.Payload)))
+		return false
+	}
+	running, err := c.session.Start(ctx, program)
+	if err != nil {
+		c.conn.server.cfg.Log.Warn("cannot start a program", "session", c.conn.id, "channel", program.Channel, "error", err)
+		c.events.Emit(event.SessionFail, event.F("stage", program.Kind), event.F("error", err.Error()))
+		return false
+	}
+	c.running = running
+	return true
+}
+
+// afterStart lets the program's bytes flow; the client has its reply by now.
+func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
+	c.wg.Go(func() {
+		defer cancel()
+		status, err := c.running.Serve(ctx, Stream{Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize})
+		close(c.done)
+		if err == nil {
+			c.exit(status)
+		}
+		c.ssh.Close() // the client answers in kind, which ends the request loop
+	})
+}
+
+// exit tells the client how the program ended, and that no more comes
+// (RFC 4254, sections 6.10 and 5.3).
+func (c *channel) exit(status int) {
+	_, _ = c.ssh.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))
+	_ = c.ssh.CloseWrite()
+}

@@ -1,0 +1,112 @@
+package sshd
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"strconv"
+)
+
+// maxIdent is what OpenSSH reads of a client's identification line before it
+// gives up; see kex.c, SSH_MAX_BANNER_LEN.
+const maxIdent = 8192
+
+var errIdent = errors.New("client does not speak SSH")
+
+// identConn exchanges identification lines (RFC 4253, section 4.2) in place of
+// the SSH library, which puts up with things that OpenSSH answers. The library
+// then writes and reads the same lines through it without anything reaching the
+// wire twice.
+type identConn struct {
+	net.Conn
+	replay []byte // what the library has still to read
+	skip   int    // what the library has still to write of our own line
+}
+
+// exchange sends our line, reads the client's and answers a bad one as OpenSSH
+// does. The line is returned without its end, also next to an error.
+func (c *identConn) exchange(version string) (string, error) {
+	ours := "SSH-2.0-" + version + "\r\n"
+	if _, err := io.WriteString(c.Conn, ours); err != nil {
+		return "", err
+	}
+	c.skip = len(ours)
+	line, err := c.readLine()
+	if err != nil {
+		return line, err
+	}
+	if refusal := judge(line); refusal != "" {
+		// OpenSSH sends the line end apart.
+		_, _ = io.WriteString(c.Conn, refusal)
+		_, _ = io.WriteString(c.Conn, "\r\n")
+		return line, errIdent
+	}
+	c.replay = []byte(line + "\r\n")
+	return line, nil
+}
+
+// readLine reads byte by byte, as sshd does: what follows the line belongs to
+// the key exchange.
+func (c *identConn) readLine() (string, error) {
+	var line []byte
+	var one [1]byte
+	for len(line) < maxIdent {
+		if _, err := io.ReadFull(c.Conn, one[:]); err != nil {
+			return string(line), err
+		}
+		if one[0] == '\n' {
+			return string(bytes.TrimSuffix(line, []byte("\r"))), nil
+		}
+		line = append(line, one[0])
+		if one[0] == 0 {
+			break // a NUL ends OpenSSH's patience
+		}
+	}
+	return string(line), nil
+}
+
+const (
+	identInvalid  = "Invalid SSH identification string."
+	identMismatch = "Protocol major versions differ."
+)
+
+// judge returns what OpenSSH would say to a client's line, "" where it goes on.
+func judge(line string) string {
+	rest, ok := bytes.CutPrefix([]byte(line), []byte("SSH-"))
+	if !ok || len(line) >= maxIdent || bytes.IndexByte(rest, 0) >= 0 {
+		return identInvalid
+	}
+	number, software, ok := bytes.Cut(rest, []byte("-"))
+	majorText, minorText, dotted := bytes.Cut(number, []byte("."))
+	major, err1 := strconv.Atoi(string(majorText))
+	minor, err2 := strconv.Atoi(string(minorText))
+	if !ok || !dotted || err1 != nil || err2 != nil || len(software) == 0 {
+		return identInvalid
+	}
+	if major != 2 && (major != 1 || minor != 99) {
+		return identMismatch
+	}
+	return ""
+}
+
+func (c *identConn) Read(p []byte) (int, error) {
+	if len(c.replay) > 0 {
+		n := copy(p, c.replay)
+		c.replay = c.replay[n:]
+		return n, nil
+	}
+	return c.Conn.Read(p)
+}
+
+func (c *identConn) Write(p []byte) (int, error) {
+	if c.skip == 0 {
+		return c.Conn.Write(p)
+	}
+	if len(p) > c.skip {
+		return 0, fmt.Errorf("write identification: %d bytes where %d are left", len(p), c.skip)
+	}
+	c.skip -= len(p)
+	return len(p), nil
+}

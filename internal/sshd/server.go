@@ -1,0 +1,249 @@
+// Package sshd speaks SSH to attackers: it accepts connections, shakes hands,
+// asks a policy about credentials and turns session channels into programs to
+// run. It knows nothing of containers: programs are run by the Session that Open
+// returns.
+package sshd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"time"
+
+	"github.com/hashicorp/go-hclog"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+// Config is what a Server needs. The names of the settings are sshd_config(5)'s.
+type Config struct {
+	Version        string // software version in the identification string, RFC 4253 section 4.2
+	HostKeys       []ssh.Signer
+	KexAlgorithms  []string
+	Ciphers        []string
+	MACs           []string
+	LoginGraceTime time.Duration // from TCP accept to the end of authentication
+	MaxAuthTries   int
+	MaxSessions    int // session channels open at once on a connection
+	MaxConnections int // connections at once
+	AcceptEnv      []string
+
+	// Policy returns the policy for a new connection, so that a reload reaches it.
+	Policy func() auth.Policy
+	// Open begins the session of a connection that has authenticated. Its error
+	// ends the connection.
+	Open   func(context.Context, Login) (Session, error)
+	Events *event.Emitter
+	Log    hclog.Logger
+}
+
+// Login is an authenticated connection as the session sees it.
+type Login struct {
+	ID            string // ULID of the connection
+	Opened        time.Time
+	Source, Local netip.AddrPort
+	ClientVersion string
+	Attempts      []Tried        // every attempt, the accepted one last
+	Events        *event.Emitter // bound to this connection
+}
+
+// User is the name the client logged in with.
+func (l Login) User() string { return l.Accepted().User }
+
+// Accepted is the attempt that was let in.
+func (l Login) Accepted() Tried { return l.Attempts[len(l.Attempts)-1] }
+
+// Tried is an attempt with what came of it.
+type Tried struct {
+	auth.Attempt
+	Time     time.Time
+	Accepted bool
+	Reason   string
+	KeyState string // KeyOffered or KeyVerified, for a key
+}
+
+// Session runs what the channels of one connection ask for.
+type Session interface {
+	// Start starts a program. The reply to the client's request waits for it.
+	Start(context.Context, Program) (Running, error)
+	// Close ends the session when its connection is gone. reason is for the
+	// record.
+	Close(reason string)
+}
+
+// Running is a program that was started.
+type Running interface {
+	// Serve moves bytes until the program is gone and returns its exit status.
+	Serve(context.Context, Stream) (exitStatus int, err error)
+}
+
+// Kinds of programs, after the requests of RFC 4254 section 6.5.
+const (
+	Shell     = "shell"
+	Exec      = "exec"
+	Subsystem = "subsystem"
+)
+
+// Program is what a session channel asked for.
+type Program struct {
+	Channel int      // number of the channel in this connection, from 0
+	Kind    string   // Shell, Exec or Subsystem
+	Command string   // of Exec, or the name of the Subsystem; hostile
+	Env     []string // NAME=value as far as AcceptEnv lets it in; hostile
+	PTY     bool
+	Term    string // TERM; hostile
+	Size    Size
+}
+
+// Size is a terminal's size in characters, as the client claims it.
+type Size struct{ Columns, Rows uint32 }
+
+// Stream connects a program with its channel. Stdin ends with io.EOF when the
+// client has sent EOF.
+type Stream struct {
+	Stdin  func([]byte) (int, error)
+	Stdout func([]byte) (int, error)
+	Stderr func([]byte) (int, error)
+	Resize <-chan Size
+}
+
+// Server accepts connections on any number of listeners.
+type Server struct {
+	cfg     Config
+	started time.Time
+
+	mu       sync.Mutex // guards all below
+	closing  bool
+	conns    map[*connection]struct{}
+	serving  int // accept loops that run
+	finished sync.WaitGroup
+}
+
+// New returns a server that serves nothing yet.
+func New(cfg Config) *Server {
+	return &Server{cfg: cfg, conns: map[*connection]struct{}{}}
+}
+
+// ErrClosed is returned by Serve after Shutdown.
+var ErrClosed = errors.New("server closed")
+
+// acceptPause is the wait after an error of accept(2) such as EMFILE, doubled up
+// to the longest: without it the loop would spin.
+const (
+	acceptPause        = 5 * time.Millisecond
+	acceptPauseLongest = time.Second
+)
+
+// Serve accepts connections on l until Shutdown closes it. ctx ends every
+// connection.
+func (s *Server) Serve(ctx context.Context, l net.Listener) error {
+	s.count(+1)
+	defer s.count(-1)
+	stop := context.AfterFunc(ctx, func() { l.Close() })
+	defer stop()
+	pause := acceptPause
+	for {
+		c, err := l.Accept()
+		if err == nil {
+			pause = acceptPause
+			s.admit(ctx, c)
+			continue
+		}
+		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
+			return ErrClosed
+		}
+		s.cfg.Log.Warn("cannot accept a connection", "error", err)
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, acceptPauseLongest)
+	}
+}
+
+func (s *Server) count(n int) {
+	s.mu.Lock()
+	s.serving += n
+	s.mu.Unlock()
+}
+
+// admit serves a connection, or drops it like a loaded sshd (MaxStartups).
+func (s *Server) admit(ctx context.Context, c net.Conn) {
+	conn := newConnection(s, c)
+	s.mu.Lock()
+	refuse := s.closing || len(s.conns) >= s.cfg.MaxConnections
+	if !refuse {
+		s.conns[conn] = struct{}{}
+		s.finished.Add(1)
+	}
+	s.mu.Unlock()
+	if refuse {
+		conn.events.Emit(event.ConnectionDeny, event.F("reason", "too many connections"))
+		c.Close()
+		return
+	}
+	go func() {
+		defer s.finished.Done()
+		defer s.forget(conn)
+		defer s.survive(conn)
+		conn.serve(ctx)
+	}()
+}
+
+func (s *Server) forget(c *connection) {
+	c.raw.Close()
+	s.mu.Lock()
+	delete(s.conns, c)
+	s.mu.Unlock()
+}
+
+// survive keeps a mistake in this program, reached by one attacker's bytes, from
+// ending every other session.
+func (s *Server) survive(c *connection) {
+	if r := recover(); r != nil {
+		s.cfg.Log.Error("connection handler panicked", "session", c.id, "panic", fmt.Sprint(r), "stack", hclog.Stacktrace())
+	}
+}
+
+// Connections is the number of connections being served.
+func (s *Server) Connections() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns)
+}
+
+// Accepting reports whether n accept loops run.
+func (s *Server) Accepting(n int) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.serving == n
+}
+
+// Shutdown waits for the connections to end by themselves until ctx ends, then
+// closes them, and returns when all are gone. The caller closes the listeners.
+func (s *Server) Shutdown(ctx context.Context) {
+	s.mu.Lock()
+	s.closing = true
+	s.mu.Unlock()
+	done := make(chan struct{})
+	go func() {
+		s.finished.Wait()
+		close(done)
+	}()
+	select {
+	case <-done:
+		return
+	case <-ctx.Done():
+	}
+	s.mu.Lock()
+	for c := range s.conns {
+		c.drop("service stops")
+	}
+	s.mu.Unlock()
+	<-done
+}

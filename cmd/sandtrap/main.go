@@ -90,9 +90,7 @@ func newRoot(g *globals) *cobra.Command {
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(g), newList(g), newShow(g), newReplay(g), newConfig(g), newVersion(g))
-	for _, c := range root.Commands() {
-		asUsageErrors(c)
-	}
+	asUsageErrors(root)
 	return root
 }
 

@@ -215,7 +215,11 @@ func (s *service) warm(ctx context.Context, signals <-chan os.Signal) (<-chan st
 				return done, fmt.Errorf("stopped by %s before a target was warm: %w", sig, context.Canceled)
 			}
 		case <-deadline.C:
-			return done, fmt.Errorf("no warm target within %s: %w", c.Pool.StartTimeout, s.pool.Status().Failure)
+			why := s.pool.Status().Failure
+			if why == nil {
+				why = errors.New("the first is still being made")
+			}
+			return done, fmt.Errorf("no warm target within %s: %w", c.Pool.StartTimeout, why)
 		}
 	}
 }

@@ -1,0 +1,249 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/term"
+)
+
+// sessionArgument is the help text about naming a session.
+const sessionArgument = `ID is a session's id or at least the first four characters of it, in any case;
+-1 is the latest session, -2 the one before, and so on.`
+
+// shownAttempts is how many attempts the text form of show lists.
+const shownAttempts = 20
+
+// showOptions are the flags and the argument of show.
+type showOptions struct {
+	format string // text or json
+	id     string
+	now    time.Time // with the zone that times are shown in
+}
+
+func newShow(g *globals) *cobra.Command {
+	var (
+		o    showOptions
+		back sessionsBack
+	)
+	cmd := &cobra.Command{
+		Use:   "show ID",
+		Short: "Show what is known about a session",
+		Long: `Show who came, how they logged in, where they landed and what was recorded. Live
+sessions can be shown, and the service need not run.
+
+` + sessionArgument + `
+
+Exit status is 0 if all is well, 1 for an error, 2 for wrong usage, 4 if there
+is no such session.`,
+		Args: back.args,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			o.id, o.now = back.id(args), time.Now()
+			return withStore(g, func(s *evidence.Store) error {
+				return runShow(cmd.Context(), s, o, g.out, g.err)
+			})
+		},
+	}
+	cmd.Flags().StringVar(&o.format, "format", formatText, "text or json")
+	back.addFlags(cmd)
+	return cmd
+}
+
+func runShow(_ context.Context, s *evidence.Store, o showOptions, out, diagnostics io.Writer) error {
+	if o.format != formatText && o.format != formatJSON {
+		return usageError{fmt.Errorf("%q is not a format, want text or json", o.format)}
+	}
+	session, dir, err := findSession(s, o.id, diagnostics)
+	if err != nil {
+		return err
+	}
+	if o.format == formatJSON {
+		return writeIndented(out, struct {
+			evidence.Session
+			Directory string `json:"directory"`
+		}{session, dir})
+	}
+	_, err = io.WriteString(out, describe(session, dir, o.now))
+	return err
+}
+
+// findSession finds a session and completes a live one from its directory.
+// Recordings that cannot be read are named on diagnostics.
+func findSession(s *evidence.Store, id string, diagnostics io.Writer) (evidence.Session, string, error) {
+	session, dir, err := s.Find(id)
+	if err != nil || session.State != evidence.StateOpen {
+		return session, dir, err
+	}
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return session, dir, fmt.Errorf("open session %s: %w", session.ID, err)
+	}
+	defer root.Close()
+	if err := evidence.AddRecordings(root, &session); err != nil {
+		fmt.Fprintf(diagnostics, "sandtrap: %s\n", term.Safe(err.Error()))
+	}
+	return session, dir, nil
+}
+
+// describe is the text form of a session.
+func describe(s evidence.Session, dir string, now time.Time) string {
+	var b strings.Builder
+	line := func(name, format string, a ...any) {
+		fmt.Fprintf(&b, "%-12s"+format+"\n", append([]any{name}, a...)...)
+	}
+	zone := now.Location()
+	line("Session", "%s", s.ID)
+	state := string(s.State)
+	if s.EndReason != "" {
+		state += " (" + term.Safe(s.EndReason) + ")"
+	}
+	line("State", "%s", state)
+	line("Start", "%s", s.Start.In(zone).Format("2006-01-02 15:04:05 MST"))
+	if s.End != nil {
+		line("End", "%s", s.End.In(zone).Format("2006-01-02 15:04:05 MST"))
+	}
+	line("Duration", "%s", lasted(s.Start, s.End, now))
+	line("Source", "%s", endpoint(s.Source))
+	line("Local", "%s", endpoint(s.Local))
+	line("Client", "%q", s.ClientVersion)
+	line("Login", "%s", loginWords(s.Login))
+	line("Attempts", "%d", len(s.Attempts)+s.AttemptsOmitted)
+	describeAttempts(&b, s, zone)
+	if t := s.Target; t.Container != "" {
+		line("Target", "%s, account %s", term.Safe(t.Name), term.Safe(t.Account))
+		line("Container", "%s %s", term.Safe(t.Container), term.Safe(t.ContainerName))
+		line("Image", "%s", term.Safe(t.Image))
+		line("", "%s", term.Safe(t.ImageDigest))
+	}
+	line("Directory", "%s", dir)
+	line("Channels", "%d", len(s.Channels))
+	for _, c := range s.Channels {
+		describeChannel(&b, c)
+	}
+	return b.String()
+}
+
+func endpoint(e evidence.Endpoint) string {
+	return fmt.Sprintf("%s port %d", term.Safe(e.IP), e.Port)
+}
+
+// loginWords names user, method and secret, the hostile ones quoted.
+func loginWords(l evidence.Login) string {
+	words := fmt.Sprintf("%q %s", l.User, term.Safe(l.Method))
+	switch {
+	case l.Fingerprint != "":
+		words += " " + term.Safe(l.Fingerprint)
+	case l.Password != "":
+		words += fmt.Sprintf(" %q", l.Password)
+	}
+	return words
+}
+
+func describeAttempts(b *strings.Builder, s evidence.Session, zone *time.Location) {
+	for i, a := range s.Attempts {
+		if i == shownAttempts {
+			fmt.Fprintf(b, "  and %d more\n", len(s.Attempts)-i+s.AttemptsOmitted)
+			return
+		}
+		b.WriteString("  ")
+		if !a.Time.IsZero() {
+			b.WriteString(a.Time.In(zone).Format(time.TimeOnly) + " ")
+		}
+		b.WriteString(loginWords(a.Login()))
+		if a.Accepted {
+			b.WriteString(" accepted")
+		}
+		b.WriteByte('\n')
+	}
+	if s.AttemptsOmitted > 0 {
+		fmt.Fprintf(b, "  and %d more\n", s.AttemptsOmitted)
+	}
+}
+
+func describeChannel(b *strings.Builder, c evidence.Channel) {
+	fmt.Fprintf(b, "  %d %s", c.ID, term.Safe(c.Kind))
+	if c.Command != "" {
+		fmt.Fprintf(b, " %q", c.Command)
+	}
+	if c.Terminal != "" {
+		fmt.Fprintf(b, ", terminal %q %dx%d", c.Terminal, c.Size.Columns, c.Size.Rows)
+	}
+	r := c.Recording
+	if r.ExitStatus != nil {
+		fmt.Fprintf(b, ", exit status %d", *r.ExitStatus)
+	}
+	if r.Truncated {
+		b.WriteString(", recording reached its size limit")
+	}
+	b.WriteByte('\n')
+	if r.Raw == "" {
+		return
+	}
+	fmt.Fprintf(b, "    input %s, output %s, errors %s\n", byteWords(r.InputBytes), byteWords(r.OutputBytes), byteWords(r.StderrBytes))
+	fmt.Fprintf(b, "    %s %s, %s %s\n", term.Safe(r.Raw), byteWords(r.RawBytes), term.Safe(r.Cast), byteWords(r.CastBytes))
+}
+
+// byteWords tells a size to about three digits.
+func byteWords(n int64) string {
+	if n < 1<<10 {
+		return fmt.Sprintf("%d B", n)
+	}
+	f, unit := float64(n)/(1<<10), 0
+	for f >= 1<<10 && unit < 3 {
+		f, unit = f/(1<<10), unit+1
+	}
+	return fmt.Sprintf("%.1f %ciB", f, "KMGT"[unit])
+}
+
+// sessionsBack lets "-1" stand for a session, although it looks like a flag:
+// every digit is one, and together they make the number.
+type sessionsBack struct{ digits string }
+
+// String implements pflag.Value.
+func (b *sessionsBack) String() string { return b.digits }
+
+// Type implements pflag.Value.
+func (b *sessionsBack) Type() string { return "digit" }
+
+// Set implements pflag.Value; it is called once a digit, from left to right.
+func (b *sessionsBack) Set(digit string) error {
+	if len(digit) != 1 || strings.Trim(digit, "0123456789") != "" || len(b.digits) > 8 {
+		return errors.New("not a number of sessions")
+	}
+	b.digits += digit
+	return nil
+}
+
+func (b *sessionsBack) addFlags(cmd *cobra.Command) {
+	for _, digit := range strings.Split("0123456789", "") {
+		flag := cmd.Flags().VarPF(b, "back-"+digit, digit, "")
+		flag.NoOptDefVal, flag.Hidden, flag.DefValue = digit, true, ""
+	}
+}
+
+// args wants one name of a session, of either form.
+func (b *sessionsBack) args(_ *cobra.Command, args []string) error {
+	n := len(args)
+	if b.digits != "" {
+		n++
+	}
+	if n != 1 {
+		return fmt.Errorf("want one session id, got %d", n)
+	}
+	return nil
+}
+
+func (b *sessionsBack) id(args []string) string {
+	if b.digits != "" {
+		return "-" + b.digits
+	}
+	return args[0]
+}

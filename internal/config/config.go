@@ -1,0 +1,201 @@
+// Package config turns files, environment and flags into one checked Config.
+//
+// Built-in defaults flow in first, then the main file, its drop-ins, the
+// environment and the command line; each layer overrides the one before, and a
+// list replaces a list. What comes out is either a Config that every other
+// package may rely on without checking again, or Problems: one line each, with
+// the file, line and key to blame.
+package config
+
+import "time"
+
+// DefaultPath is where the main file is looked for when none is named.
+const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
+
+// Config is the whole configuration. It is a value: nobody changes it after
+// Load; a reload makes a new one. The keys are described in sandtrap.yaml(5).
+type Config struct {
+	SSH       SSH       `koanf:"ssh"`
+	Auth      Auth      `koanf:"auth"`
+	Pool      Pool      `koanf:"pool"`
+	Podman    Podman    `koanf:"podman"`
+	Target    Target    `koanf:"target"`
+	Limits    Limits    `koanf:"limits"`
+	Recording Recording `koanf:"recording"`
+	StateDir  string    `koanf:"state_dir"` // absolute path
+	Log       Log       `koanf:"log"`
+}
+
+// SSH says what the server looks like on the wire. Keys shared with
+// sshd_config(5) keep its words and its meaning.
+type SSH struct {
+	Listen         []string      `koanf:"listen"`         // "address:port", used only without socket activation
+	Version        string        `koanf:"version"`        // what follows "SSH-2.0-", RFC 4253 section 4.2
+	HostKeys       []string      `koanf:"host_keys"`      // of KeyEd25519, KeyECDSA, KeyRSA
+	KexAlgorithms  []string      `koanf:"kex_algorithms"` // in the order offered, as Ciphers and MACs
+	Ciphers        []string      `koanf:"ciphers"`
+	MACs           []string      `koanf:"macs"`
+	LoginGraceTime time.Duration `koanf:"login_grace_time"`
+	MaxAuthTries   int           `koanf:"max_auth_tries"`
+	MaxSessions    int           `koanf:"max_sessions"`    // session channels open at once on one connection
+	MaxConnections int           `koanf:"max_connections"` // connections at once
+	AcceptEnv      []string      `koanf:"accept_env"`      // patterns with * and ?
+	DrainTimeout   time.Duration `koanf:"drain_timeout"`   // how long a stop waits for connections to end by themselves
+}
+
+// The names that SSH.HostKeys may hold.
+const (
+	KeyEd25519 = "ed25519"
+	KeyECDSA   = "ecdsa"
+	KeyRSA     = "rsa"
+)
+
+// Auth says who gets in.
+type Auth struct {
+	Mode             AuthMode     `koanf:"mode"`
+	AcceptPublicKeys bool         `koanf:"accept_public_keys"` // AuthAcceptAll: any verified key gets in
+	Credentials      []Credential `koanf:"credentials"`        // AuthStatic: the pairs that get in
+}
+
+// AuthMode is the value of auth.mode.
+type AuthMode string
+
+// The ways to decide about a login.
+const (
+	AuthAcceptAll AuthMode = "accept-all"
+	AuthStatic    AuthMode = "static"
+)
+
+// Credential is bait: a login name with either a password or a public key.
+// Exactly one of the two is set.
+type Credential struct {
+	User      string `koanf:"user"`
+	Password  string `koanf:"password"`
+	PublicKey string `koanf:"public_key"` // one line as in authorized_keys, sshd(8)
+}
+
+// Pool says how many targets are kept and how long anything waits for one.
+type Pool struct {
+	Size          int           `koanf:"size"`       // warm targets kept ready
+	MaxLeases     int           `koanf:"max_leases"` // targets in use at once
+	RefillWorkers int           `koanf:"refill_workers"`
+	LeaseTimeout  time.Duration `koanf:"lease_timeout"` // a session's wait for a target
+	StartTimeout  time.Duration `koanf:"start_timeout"` // the service's wait for the first warm target
+	Retain        int           `koanf:"retain"`        // stopped containers kept as evidence
+}
+
+// Podman says where the container engine answers.
+type Podman struct {
+	Socket string `koanf:"socket"` // absolute path of a unix(7) socket
+}
+
+// Target is the system an attacker lands in.
+type Target struct {
+	Name     string  `koanf:"name"`
+	Image    string  `koanf:"image"`
+	Hostname string  `koanf:"hostname"` // one RFC 1123 label
+	Account  string  `koanf:"account"`  // for login names unknown to the target
+	Memory   Bytes   `koanf:"memory"`
+	PIDs     int64   `koanf:"pids"`
+	CPUs     float64 `koanf:"cpus"` // whole processors' worth of time
+}
+
+// Limits says what happens when the kernel cannot hold a target to its limits.
+type Limits struct {
+	Enforcement Enforcement `koanf:"enforcement"`
+}
+
+// Enforcement is the value of limits.enforcement.
+type Enforcement string
+
+// What to do without delegated cgroup controllers: refuse to serve, or serve
+// and say so loudly.
+const (
+	EnforcementRequired   Enforcement = "required"
+	EnforcementBestEffort Enforcement = "best-effort"
+)
+
+// Recording bounds the evidence of one channel.
+type Recording struct {
+	MaxBytes Bytes `koanf:"max_bytes"`
+}
+
+// Log says how diagnostics are written. Events do not take this way.
+type Log struct {
+	Level  LogLevel  `koanf:"level"`
+	Format LogFormat `koanf:"format"`
+}
+
+// LogLevel is the value of log.level; the names are those of hclog.
+type LogLevel string
+
+// The levels, most talkative first.
+const (
+	LogTrace LogLevel = "trace"
+	LogDebug LogLevel = "debug"
+	LogInfo  LogLevel = "info"
+	LogWarn  LogLevel = "warn"
+	LogError LogLevel = "error"
+)
+
+// LogFormat is the value of log.format.
+type LogFormat string
+
+// The formats; auto is the journal under systemd and text elsewhere.
+const (
+	FormatAuto    LogFormat = "auto"
+	FormatText    LogFormat = "text"
+	FormatJSON    LogFormat = "json"
+	FormatJournal LogFormat = "journal"
+)
+
+// Default returns the configuration of a host without any file. The algorithm
+// lists are those of a hardened Debian 12 sshd, which golang.org/x/crypto/ssh
+// can match exactly.
+func Default() Config {
+	return Config{
+		SSH: SSH{
+			Listen:   []string{"0.0.0.0:2222", "[::]:2222"},
+			Version:  "OpenSSH_9.2p1 Debian-2+deb12u6",
+			HostKeys: []string{KeyEd25519, KeyECDSA, KeyRSA},
+			KexAlgorithms: []string{
+				"curve25519-sha256", "curve25519-sha256@libssh.org",
+				"diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256",
+			},
+			Ciphers: []string{
+				"chacha20-poly1305@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr",
+				"aes128-gcm@openssh.com", "aes256-gcm@openssh.com",
+			},
+			MACs:           []string{"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
+			LoginGraceTime: 2 * time.Minute,
+			MaxAuthTries:   6,
+			MaxSessions:    10,
+			MaxConnections: 256,
+			AcceptEnv:      []string{"LANG", "LC_*"},
+			DrainTimeout:   5 * time.Second,
+		},
+		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Pool: Pool{
+			Size:          4,
+			MaxLeases:     64,
+			RefillWorkers: 2,
+			LeaseTimeout:  10 * time.Second,
+			StartTimeout:  2 * time.Minute,
+			Retain:        200,
+		},
+		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock"},
+		Target: Target{
+			Name:     "debian",
+			Image:    "localhost/sandtrap-target-debian:latest",
+			Hostname: "srv01",
+			Account:  "root",
+			Memory:   256 * MiB,
+			PIDs:     128,
+			CPUs:     1,
+		},
+		Limits:    Limits{Enforcement: EnforcementRequired},
+		Recording: Recording{MaxBytes: 256 * MiB},
+		StateDir:  "/var/lib/sandtrap",
+		Log:       Log{Level: LogInfo, Format: FormatAuto},
+	}
+}

@@ -1,0 +1,135 @@
+package config
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"io"
+	"reflect"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"go.yaml.in/yaml/v3"
+)
+
+// WriteYAML writes the configuration in the order of the manual, in a form
+// that Load reads back to the same.
+func (c Config) WriteYAML(w io.Writer) error {
+	encoder := yaml.NewEncoder(w)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(node(reflect.ValueOf(c))); err != nil {
+		return fmt.Errorf("write configuration: %w", err)
+	}
+	return encoder.Close()
+}
+
+// MarshalJSON writes the keys as in a file; durations and sizes are strings.
+func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(export(reflect.ValueOf(c))) }
+
+// Setting is one key, its value and where that comes from.
+type Setting struct {
+	Key    string `json:"key"`
+	Value  any    `json:"value"` // string, bool, number or list
+	Origin Origin `json:"origin"`
+
+	text string
+}
+
+// String is "key = value", the value on one line as YAML has it.
+func (s Setting) String() string { return s.Key + " = " + s.text }
+
+// Settings returns every key with its value and origin, in the order of the
+// manual.
+func (l *Loaded) Settings() ([]Setting, error) {
+	var settings []Setting
+	value := reflect.ValueOf(l.Config)
+	for _, k := range leaves() {
+		v := value.FieldByIndex(k.index)
+		var text bytes.Buffer
+		if err := yaml.NewEncoder(&text).Encode(node(v)); err != nil {
+			return nil, fmt.Errorf("write %s: %w", k.path, err)
+		}
+		settings = append(settings, Setting{
+			Key: k.path, Value: export(v), Origin: l.Origins[k.path],
+			text: strings.TrimSpace(text.String()),
+		})
+	}
+	return settings, nil
+}
+
+// node turns a value into YAML: sections as blocks, lists on one line.
+func node(v reflect.Value) *yaml.Node {
+	switch v.Kind() {
+	case reflect.Struct:
+		return mapping(v)
+	case reflect.Slice:
+		list := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
+		for i := range v.Len() {
+			list.Content = append(list.Content, node(v.Index(i)))
+		}
+		return list
+	case reflect.String:
+		return textNode(v.String())
+	case reflect.Bool:
+		return &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!bool", Value: strconv.FormatBool(v.Bool())}
+	}
+	if text, ok := export(v).(string); ok {
+		return textNode(text)
+	}
+	// Untagged: a whole number reads back where a decimal one belongs, too.
+	return &yaml.Node{Kind: yaml.ScalarNode, Value: plain(v)}
+}
+
+// mapping leaves out what a credential does not have: an empty password is no
+// password, but would read as one.
+func mapping(v reflect.Value) *yaml.Node {
+	m := &yaml.Node{Kind: yaml.MappingNode}
+	for i := range v.NumField() {
+		if v.Type() == reflect.TypeFor[Credential]() && v.Field(i).IsZero() {
+			continue
+		}
+		name := v.Type().Field(i).Tag.Get("koanf")
+		m.Content = append(m.Content, textNode(name), node(v.Field(i)))
+	}
+	return m
+}
+
+// textNode keeps text on one line and quotes what would read as another type.
+func textNode(text string) *yaml.Node {
+	n := &yaml.Node{Kind: yaml.ScalarNode, Tag: "!!str", Value: text}
+	if strings.ContainsFunc(text, func(r rune) bool { return !unicode.IsPrint(r) }) {
+		n.Style = yaml.DoubleQuotedStyle
+	}
+	return n
+}
+
+// export turns a value into what encoding/json writes as a file would have it.
+func export(v reflect.Value) any {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		return formatDuration(value)
+	case Bytes:
+		return value.String()
+	}
+	switch v.Kind() {
+	case reflect.Struct:
+		m := map[string]any{}
+		for i := range v.NumField() {
+			if v.Type() == reflect.TypeFor[Credential]() && v.Field(i).IsZero() {
+				continue
+			}
+			m[v.Type().Field(i).Tag.Get("koanf")] = export(v.Field(i))
+		}
+		return m
+	case reflect.Slice:
+		list := make([]any, v.Len())
+		for i := range list {
+			list[i] = export(v.Index(i))
+		}
+		return list
+	default:
+		return v.Interface()
+	}
+}

@@ -1,0 +1,305 @@
+package config
+
+import (
+	"cmp"
+	"fmt"
+	"net"
+	"net/netip"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// bounds is the range of one number, duration or size, both ends included. The
+// ends are written as in a file.
+type bounds struct{ low, high string }
+
+// ranges holds the bounds of every key that has a magnitude; sandtrap.yaml(5)
+// repeats them.
+var ranges = map[string]bounds{
+	"ssh.login_grace_time": {"1s", "10m"},
+	"ssh.max_auth_tries":   {"1", "100"},
+	"ssh.max_sessions":     {"1", "1000"},
+	"ssh.max_connections":  {"1", "65536"},
+	"ssh.drain_timeout":    {"0s", "1m"},
+	"pool.size":            {"1", "1000"},
+	"pool.max_leases":      {"1", "10000"},
+	"pool.refill_workers":  {"1", "16"},
+	"pool.lease_timeout":   {"100ms", "10m"},
+	"pool.start_timeout":   {"1s", "1h"},
+	"pool.retain":          {"0", "100000"},
+	"target.memory":        {"16MiB", "1024GiB"},
+	"target.pids":          {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
+	"target.cpus":          {"0.01", "1024"},
+	"recording.max_bytes":  {"1KiB", "1024GiB"},
+}
+
+// checker looks for values no service could run with.
+type checker struct {
+	origins map[string]Origin
+	known   Problems
+}
+
+// blame reports a value, at the source that set it. A path may go into a list;
+// where its element has no origin of its own the list's counts.
+func (c *checker) blame(path, format string, args ...any) {
+	for _, problem := range c.known {
+		if problem.Key == path {
+			return // one line a key is enough
+		}
+	}
+	origin, ok := c.origins[path]
+	for parent := path; !ok; origin, ok = c.origins[parent] {
+		cut := strings.LastIndexAny(parent, ".[")
+		if cut < 0 {
+			break
+		}
+		parent = parent[:cut]
+	}
+	c.known = append(c.known, Problem{Origin: origin, Key: path, Message: fmt.Sprintf(format, args...)})
+}
+
+// check runs every rule over a configuration.
+func (c *checker) check(config Config) {
+	sound := len(c.known) == 0
+	c.magnitudes(config)
+	c.ssh(config.SSH)
+	c.credentials(config.Auth)
+	c.target(config.Target)
+	c.path("podman.socket", config.Podman.Socket)
+	// sun_path of unix(7) holds 108 bytes with the zero at the end.
+	if len(config.Podman.Socket) > 107 {
+		c.blame("podman.socket", "is longer than the 107 bytes a socket's path may have")
+	}
+	c.path("state_dir", config.StateDir)
+	// With a layer missing, what two keys say together means nothing.
+	if sound && config.Auth.Mode == AuthStatic && len(config.Auth.Credentials) == 0 {
+		c.blame("auth.mode", "static needs at least one entry in auth.credentials")
+	}
+}
+
+// magnitudes holds every key of ranges against its bounds.
+func (c *checker) magnitudes(config Config) {
+	value := reflect.ValueOf(config)
+	for _, k := range leaves() {
+		b, ok := ranges[k.path]
+		if !ok {
+			continue
+		}
+		v := value.FieldByIndex(k.index)
+		if compare(v, b.low) < 0 || compare(v, b.high) > 0 {
+			c.blame(k.path, "%s is out of range (%s to %s)", plain(v), b.low, b.high)
+		}
+	}
+}
+
+// compare orders a value against a bound, which is a constant of this file.
+func compare(v reflect.Value, bound string) int {
+	limit, err := parseScalar(v.Type(), bound)
+	if err != nil {
+		panic("config: bound " + bound + ": " + err.Error())
+	}
+	other := reflect.ValueOf(limit)
+	if v.CanFloat() {
+		return cmp.Compare(v.Float(), other.Float())
+	}
+	return cmp.Compare(v.Int(), other.Int())
+}
+
+// plain writes a number, duration or size as in a file.
+func plain(v reflect.Value) string {
+	switch value := v.Interface().(type) {
+	case time.Duration:
+		return formatDuration(value)
+	case Bytes:
+		return value.String()
+	case float64:
+		return strconv.FormatFloat(value, 'g', -1, 64)
+	default:
+		return fmt.Sprint(value)
+	}
+}
+
+// path wants an absolute path in its shortest form: anything else means
+// something else after a change of the working directory, or hides what it is.
+func (c *checker) path(key, value string) {
+	switch {
+	case !filepath.IsAbs(value):
+		c.blame(key, "%q is not an absolute path", clip(value))
+	case filepath.Clean(value) != value || value == "/" || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
+		c.blame(key, "%q is not a plain path", clip(value))
+	}
+}
+
+// acceptPattern is what accept_env takes: a variable's name with wildcards.
+var acceptPattern = regexp.MustCompile(`^[A-Za-z0-9_*?]{1,128}$`)
+
+func (c *checker) ssh(s SSH) {
+	c.list("ssh.listen", s.Listen, 1, func(address string) string {
+		if !validAddress(address) {
+			return "is not an address and port (such as 0.0.0.0:2222 or [::]:2222)"
+		}
+		return ""
+	})
+	c.version(s.Version)
+	c.list("ssh.host_keys", s.HostKeys, 1, oneOf([]string{KeyEd25519, KeyECDSA, KeyRSA}))
+	good, bad := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
+	// The library knows this alias but does not list it.
+	kex := slices.Concat(good.KeyExchanges, bad.KeyExchanges, []string{"curve25519-sha256@libssh.org"})
+	c.list("ssh.kex_algorithms", s.KexAlgorithms, 1, supported(kex))
+	c.list("ssh.ciphers", s.Ciphers, 1, supported(slices.Concat(good.Ciphers, bad.Ciphers)))
+	c.list("ssh.macs", s.MACs, 1, supported(slices.Concat(good.MACs, bad.MACs)))
+	c.list("ssh.accept_env", s.AcceptEnv, 0, func(pattern string) string {
+		if !acceptPattern.MatchString(pattern) {
+			return "is not a variable's name (letters, digits and _, with the wildcards * and ?)"
+		}
+		return ""
+	})
+}
+
+// version checks the identification string. RFC 4253 section 4.2 allows 255
+// bytes with "SSH-2.0-" before and CR LF after: 245 are left.
+func (c *checker) version(version string) {
+	const most = 255 - len("SSH-2.0-") - len("\r\n")
+	switch {
+	case version == "":
+		c.blame("ssh.version", "is empty")
+	case strings.HasPrefix(version, "SSH-"):
+		c.blame("ssh.version", "must not start with SSH-, the protocol version is put before it")
+	case len(version) > most:
+		c.blame("ssh.version", "is %d bytes long, at most %d fit", len(version), most)
+	case strings.ContainsFunc(version, func(r rune) bool { return r < ' ' || r > '~' }):
+		c.blame("ssh.version", "%q is not printable ASCII", clip(version))
+	}
+}
+
+// Bounds of lists, in elements. They keep the checks below quick.
+const (
+	maxList        = 256
+	maxCredentials = 4096
+)
+
+// list checks a list's length, each element, and that none comes twice.
+func (c *checker) list(path string, list []string, least int, fault func(string) string) {
+	if len(list) < least {
+		c.blame(path, "is empty, want at least %d", least)
+	}
+	if len(list) > maxList {
+		c.blame(path, "has %d elements, at most %d are taken", len(list), maxList)
+		return
+	}
+	for i, element := range list {
+		at := fmt.Sprintf("%s[%d]", path, i)
+		if message := fault(element); message != "" {
+			c.blame(at, "%q %s", clip(element), message)
+		} else if slices.Index(list, element) < i {
+			c.blame(at, "%q is listed twice", clip(element))
+		}
+	}
+}
+
+func oneOf(names []string) func(string) string {
+	return func(name string) string {
+		if !slices.Contains(names, name) {
+			return "is not one of " + strings.Join(names, ", ")
+		}
+		return ""
+	}
+}
+
+func supported(names []string) func(string) string {
+	return func(name string) string {
+		if !slices.Contains(names, name) {
+			return "is not an algorithm this server has"
+		}
+		return ""
+	}
+}
+
+// validAddress takes an IP address, or nothing for all, and a port. Names are
+// refused: the service has no resolver to ask.
+func validAddress(address string) bool {
+	host, port, err := net.SplitHostPort(address)
+	if err != nil {
+		return false
+	}
+	if _, err := strconv.ParseUint(port, 10, 16); err != nil {
+		return false
+	}
+	if host == "" {
+		return true
+	}
+	_, err = netip.ParseAddr(host)
+	return err == nil
+}
+
+// maxText bounds a login name or a password in bytes; nothing longer fits in
+// what sshd(8) takes from a client either.
+const maxText = 1024
+
+func (c *checker) credentials(auth Auth) {
+	if n := len(auth.Credentials); n > maxCredentials {
+		c.blame("auth.credentials", "has %d elements, at most %d are taken", n, maxCredentials)
+		return
+	}
+	for i, credential := range auth.Credentials {
+		at := fmt.Sprintf("auth.credentials[%d]", i)
+		c.text(at+".user", credential.User)
+		c.text(at+".password", credential.Password)
+		if credential.User == "" {
+			c.blame(at, "has no user")
+		}
+		switch password, key := credential.Password != "", credential.PublicKey != ""; {
+		case password && key:
+			c.blame(at, "has both password and public_key, write two entries")
+		case !password && !key:
+			c.blame(at, "has neither password nor public_key")
+		case key:
+			_, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(credential.PublicKey))
+			if err != nil || len(rest) > 0 {
+				c.blame(at+".public_key", "is not one line of an authorized_keys file (such as ssh-ed25519 AAAA… comment)")
+			}
+		}
+	}
+}
+
+// text wants something a client could send as a login name or password.
+func (c *checker) text(path, value string) {
+	if len(value) > maxText {
+		c.blame(path, "is longer than %d bytes", maxText)
+	}
+}
+
+// The names a target may carry: our own for it, an RFC 1123 label, an account
+// as useradd(8) takes it, and anything one word long that Podman can look up.
+var (
+	targetName  = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
+	hostLabel   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
+	accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
+	imageName   = regexp.MustCompile(`^[!-~]{1,512}$`)
+)
+
+func (c *checker) target(t Target) {
+	for _, rule := range []struct {
+		path, value string
+		pattern     *regexp.Regexp
+		want        string
+	}{
+		{"target.name", t.Name, targetName, "1 to 32 of a-z, 0-9 and -"},
+		{"target.image", t.Image, imageName, "the name of an image"},
+		{"target.hostname", t.Hostname, hostLabel, "a host name of one label (letters, digits and - inside, at most 63)"},
+		{"target.account", t.Account, accountName, "the name of an account"},
+	} {
+		if !rule.pattern.MatchString(rule.value) {
+			c.blame(rule.path, "%q is not %s", clip(rule.value), rule.want)
+		}
+	}
+}

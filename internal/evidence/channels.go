@@ -1,0 +1,64 @@
+package evidence
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/sandtrap/sandtrap/internal/record"
+)
+
+// AddRecordings fills in what session.json of an open session does not say yet:
+// channels that still go on, by the recordings in the session's directory. The
+// error tells of recordings that could not be read; the others are there.
+func AddRecordings(root *os.Root, session *Session) error {
+	return matchRecordings(root, session, record.Inspect)
+}
+
+// matchRecordings finds the channel of each recording, or makes one for it.
+// Recordings that session.json holds in their final form are left alone.
+func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string) (record.Info, error)) error {
+	names, damage := record.Names(root)
+	known := make(map[string]int)
+	for i, c := range session.Channels {
+		raw := c.Recording.Raw
+		if raw == "" {
+			// Saved before its recording was made.
+			raw = fmt.Sprintf("channel-%d.raw", c.ID)
+		}
+		known[raw] = i
+	}
+	for _, name := range names {
+		i, ok := known[name+".raw"]
+		if ok && !session.Channels[i].Recording.End.IsZero() {
+			continue
+		}
+		info, err := read(root, name)
+		damage = errors.Join(damage, err)
+		if !ok {
+			i = len(session.Channels)
+			session.Channels = append(session.Channels, unknownChannel(i, name, info))
+		}
+		session.Channels[i].Recording = info.Summary
+	}
+	slices.SortStableFunc(session.Channels, func(a, b Channel) int { return cmp.Compare(a.ID, b.ID) })
+	return damage
+}
+
+// unknownChannel describes a channel by its recording alone.
+func unknownChannel(i int, name string, info record.Info) Channel {
+	c := Channel{ID: i, Kind: "shell", Terminal: Text(info.Terminal), Size: info.Size, Command: Text(info.Command), Start: info.Summary.Start}
+	if c.Command != "" {
+		c.Kind = "exec"
+	}
+	if _, number, ok := strings.Cut(name, "-"); ok {
+		if n, err := strconv.Atoi(number); err == nil && n >= 0 {
+			c.ID = n
+		}
+	}
+	return c
+}

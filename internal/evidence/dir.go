@@ -1,0 +1,130 @@
+package evidence
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+)
+
+const (
+	sessionFile = "session.json"
+	newFile     = "session.json.new"
+
+	// maxSession bounds session.json, in bytes.
+	maxSession = 16 << 20
+)
+
+// errTooLarge means that a session.json is over its bound.
+var errTooLarge = fmt.Errorf("session.json is larger than %d bytes", maxSession)
+
+// Dir is one session's directory. Its methods are safe for concurrent use.
+type Dir struct {
+	id   string
+	path string
+	root *os.Root
+	mu   sync.Mutex // held while session.json is replaced
+}
+
+// Root confines access to the directory.
+func (d *Dir) Root() *os.Root { return d.root }
+
+// Path returns the directory's path below the state directory.
+func (d *Dir) Path() string { return d.path }
+
+// Save replaces session.json, with Version and ID filled in. When it returns
+// nil the new one, and the names of all files beside it, are on disk; when it
+// fails the old one is whole.
+func (d *Dir) Save(s Session) error {
+	s.Version, s.ID = Version, d.id
+	if s.Attempts == nil {
+		s.Attempts = []Attempt{}
+	}
+	if s.Channels == nil {
+		s.Channels = []Channel{}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return fmt.Errorf("save session %s: %w", d.id, err)
+	}
+	if len(b) >= maxSession {
+		return fmt.Errorf("save session %s: %w", d.id, errTooLarge)
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if err := replace(d.root, append(b, '\n')); err != nil {
+		return fmt.Errorf("save session %s: %w", d.id, err)
+	}
+	return nil
+}
+
+// Close releases the directory.
+func (d *Dir) Close() error { return d.root.Close() }
+
+// replace puts b in the place of session.json.
+func replace(root *os.Root, b []byte) (err error) {
+	// A crash may have left one; it is never the newest whole state.
+	if err := root.Remove(newFile); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	f, err := root.OpenFile(newFile, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o640)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(b)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil {
+		err = root.Rename(newFile, sessionFile)
+	}
+	if err != nil {
+		root.Remove(newFile)
+		return err
+	}
+	return syncDir(root, ".")
+}
+
+// syncDir makes the names in a directory durable, see fsync(2).
+func syncDir(root *os.Root, name string) error {
+	d, err := root.Open(name)
+	if err != nil {
+		return err
+	}
+	return errors.Join(d.Sync(), d.Close())
+}
+
+// load reads session.json of the directory with the given id.
+func load(root *os.Root, id string) (Session, error) {
+	st, err := root.Lstat(sessionFile)
+	switch {
+	case err != nil:
+		return Session{}, err
+	case !st.Mode().IsRegular():
+		return Session{}, errors.New("session.json is no regular file")
+	case st.Size() > maxSession:
+		return Session{}, errTooLarge
+	}
+	f, err := root.Open(sessionFile)
+	if err != nil {
+		return Session{}, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, maxSession))
+	if err != nil {
+		return Session{}, err
+	}
+	var s Session
+	if err := json.Unmarshal(b, &s); err != nil {
+		return Session{}, fmt.Errorf("read session.json: %w", err)
+	}
+	switch {
+	case s.Version != Version:
+		return Session{}, fmt.Errorf("session.json has version %d, known is %d", s.Version, Version)
+	case s.ID != id:
+		return Session{}, fmt.Errorf("session.json belongs to session %q", s.ID)
+	}
+	return s, nil
+}

@@ -1,0 +1,103 @@
+// Package evidence keeps sessions on disk: one directory for each, readable
+// with ordinary tools. What is known about an attacker's session goes in;
+// session.json, lists of sessions and the answer to "which session is this"
+// come out. Recordings lie in the same directory and belong to package record.
+package evidence
+
+import (
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/record"
+)
+
+// Version is the version of session.json written here.
+const Version = 1
+
+// State says whether a session goes on.
+type State string
+
+// The states of a session.
+const (
+	StateOpen      State = "open"      // the attacker is connected, or the service crashed and has not been started since
+	StateClosed    State = "closed"    // ended in good order
+	StateRecovered State = "recovered" // left open by a crash and closed at the next start
+)
+
+// EndCrash is the EndReason of a recovered session.
+const EndCrash = "crash"
+
+// Session is session.json: all that is known about one attacker's connection.
+type Session struct {
+	Version       int        `json:"version"`
+	ID            string     `json:"id"` // ULID
+	State         State      `json:"state"`
+	Start         time.Time  `json:"start"`
+	End           *time.Time `json:"end,omitempty"`
+	EndReason     string     `json:"end_reason,omitempty"` // one of our words
+	Source        Endpoint   `json:"source"`
+	Local         Endpoint   `json:"local"`
+	ClientVersion Text       `json:"client_version"`
+	Login         Login      `json:"login"`
+	Attempts      []Attempt  `json:"attempts"`
+	// AttemptsOmitted counts attempts beyond those the caller kept.
+	AttemptsOmitted int       `json:"attempts_omitted,omitempty"`
+	Target          Target    `json:"target"`
+	Channels        []Channel `json:"channels"`
+}
+
+// Endpoint is one side of a TCP connection.
+type Endpoint struct {
+	IP   string `json:"ip"`
+	Port uint16 `json:"port"`
+}
+
+// Login is the attempt that was let in.
+type Login struct {
+	User        Text   `json:"user"`
+	Method      string `json:"method"`
+	Password    Text   `json:"password,omitempty"`
+	PublicKey   string `json:"public_key,omitempty"`  // one authorized_keys line, see sshd(8)
+	Fingerprint string `json:"fingerprint,omitempty"` // SHA256:...
+}
+
+// Attempt is one authentication attempt, accepted or not.
+type Attempt struct {
+	Time        time.Time `json:"time,omitzero"`
+	User        Text      `json:"user"`
+	Method      string    `json:"method"`
+	Password    Text      `json:"password,omitempty"`
+	PublicKey   string    `json:"public_key,omitempty"`
+	Fingerprint string    `json:"fingerprint,omitempty"`
+	KeyState    string    `json:"key_state,omitempty"` // offered or verified
+	Accepted    bool      `json:"accepted"`
+	Reason      string    `json:"reason,omitempty"` // one of our words
+}
+
+// Login returns the attempt as the one that was let in.
+func (a Attempt) Login() Login {
+	return Login{a.User, a.Method, a.Password, a.PublicKey, a.Fingerprint}
+}
+
+// Target is what the attacker landed in. It is empty for a session that never
+// opened a channel.
+type Target struct {
+	Name          string `json:"name"`
+	Container     string `json:"container"` // Podman's id
+	ContainerName string `json:"container_name"`
+	Image         string `json:"image"`
+	ImageDigest   string `json:"image_digest"`
+	Account       string `json:"account"` // inside the target
+}
+
+// Channel is one session channel (RFC 4254 section 6).
+type Channel struct {
+	ID        int            `json:"id"`   // ours, counting from 0
+	Kind      string         `json:"kind"` // shell, exec or subsystem
+	Command   Text           `json:"command,omitempty"`
+	Terminal  Text           `json:"terminal,omitempty"` // TERM; empty without a pty
+	Size      record.Size    `json:"size,omitzero"`
+	Env       []Text         `json:"env,omitempty"` // NAME=value, as taken over
+	Start     time.Time      `json:"start,omitzero"`
+	End       *time.Time     `json:"end,omitempty"`
+	Recording record.Summary `json:"recording,omitzero"`
+}

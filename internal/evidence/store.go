@@ -1,0 +1,120 @@
+package evidence
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"path/filepath"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+)
+
+const sessionsDir = "sessions"
+
+// Store is the sessions below one state directory, each in
+// sessions/YYYY/MM/DD/ULID by the UTC date of its start. Its methods are safe
+// for concurrent use, and by several processes as far as they only read.
+type Store struct {
+	path string
+	root *os.Root // nil: nothing was ever recorded here
+}
+
+// Open opens the store in a state directory for writing and makes what is
+// missing below it.
+func Open(dir string) (*Store, error) {
+	s, err := open(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.root.Mkdir(sessionsDir, 0o750); err != nil && !errors.Is(err, os.ErrExist) {
+		s.Close()
+		return nil, fmt.Errorf("open evidence store: %w", err)
+	}
+	return s, nil
+}
+
+// OpenReadOnly opens the store for reading and makes nothing, so that it can be
+// used beside the service and by members of its group. A state directory that
+// is not there is a store without sessions.
+func OpenReadOnly(dir string) (*Store, error) {
+	s, err := open(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return &Store{path: dir}, nil
+	}
+	return s, err
+}
+
+func open(dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open evidence store: %w", err)
+	}
+	root, err := os.OpenRoot(abs)
+	if err != nil {
+		return nil, fmt.Errorf("open evidence store: %w", err)
+	}
+	return &Store{path: abs, root: root}, nil
+}
+
+// Close releases the store. Directories opened from it stay usable.
+func (s *Store) Close() error {
+	if s.root == nil {
+		return nil
+	}
+	return s.root.Close()
+}
+
+// Create makes the directory of a new session. The id is a ULID of the caller's.
+func (s *Store) Create(id string, start time.Time) (*Dir, error) {
+	if !isID(id) {
+		return nil, fmt.Errorf("create session directory: %q is no ULID", id)
+	}
+	day := path.Join(sessionsDir, start.UTC().Format("2006/01/02"))
+	if err := s.root.MkdirAll(day, 0o750); err != nil {
+		return nil, fmt.Errorf("create session directory: %w", err)
+	}
+	dir := path.Join(day, id)
+	if err := s.root.Mkdir(dir, 0o750); err != nil {
+		return nil, fmt.Errorf("create session directory: %w", err)
+	}
+	for d := day; d != "."; d = path.Dir(d) {
+		if err := syncDir(s.root, d); err != nil {
+			return nil, fmt.Errorf("create session directory: %w", err)
+		}
+	}
+	return s.openDir(dir)
+}
+
+// openDir opens a session's directory by its path below the state directory.
+func (s *Store) openDir(dir string) (*Dir, error) {
+	st, err := s.root.Lstat(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open session directory: %w", err)
+	}
+	if !st.IsDir() {
+		return nil, fmt.Errorf("open session directory: %q is no directory", dir)
+	}
+	root, err := s.root.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("open session directory: %w", err)
+	}
+	return &Dir{id: path.Base(dir), path: dir, root: root}, nil
+}
+
+// load reads the session in a directory below the state directory.
+func (s *Store) load(dir string) (Session, error) {
+	d, err := s.openDir(dir)
+	if err != nil {
+		return Session{}, err
+	}
+	defer d.Close()
+	return load(d.root, d.id)
+}
+
+// isID reports whether name is a ULID in its canonical spelling.
+func isID(name string) bool {
+	id, err := ulid.ParseStrict(name)
+	return err == nil && id.String() == name
+}

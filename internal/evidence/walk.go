@@ -1,0 +1,139 @@
+package evidence
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Problem is something below the sessions directory that could not be used.
+type Problem struct {
+	Path string // below the state directory; its last part may be anybody's
+	Err  error
+}
+
+// Error says what is wrong where.
+func (p Problem) Error() string { return fmt.Sprintf("%q: %v", p.Path, p.Err) }
+
+// Unwrap returns the cause.
+func (p Problem) Unwrap() error { return p.Err }
+
+var errForeign = errors.New("does not belong here")
+
+// walk visits the sessions' directories, the newest first, until visit returns
+// false. What does not belong there goes to problem, which may be nil. before
+// skips days, months and years that are wholly before a date; zero skips none.
+func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem), visit func(dir string) bool) error {
+	if s.root == nil {
+		return nil
+	}
+	if problem == nil {
+		problem = func(Problem) {}
+	}
+	var cut string
+	if !before.IsZero() {
+		cut = before.UTC().Format("2006/01/02")
+	}
+	var descend func(dir, date string, depth int) (bool, error)
+	descend = func(dir, date string, depth int) (bool, error) {
+		names, err := s.names(dir, depth, problem)
+		switch {
+		case err != nil && depth == 0:
+			return false, err
+		case errors.Is(err, os.ErrNotExist):
+			return true, nil // removed meanwhile
+		case err != nil:
+			problem(Problem{dir, err})
+			return true, nil
+		}
+		for _, name := range names {
+			if err := ctx.Err(); err != nil {
+				return false, err
+			}
+			sub, subDate, more := path.Join(dir, name), path.Join(date, name), true
+			switch {
+			case depth == 3:
+				more = visit(sub)
+			case subDate < cut[:min(len(cut), len(subDate))]:
+				return true, nil
+			default:
+				more, err = descend(sub, subDate, depth+1)
+			}
+			if err != nil || !more {
+				return false, err
+			}
+		}
+		return true, nil
+	}
+	_, err := descend(sessionsDir, "", 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+// names lists the entries of a directory that belong there, last first. At
+// depth 0 these are years, then months, days and sessions.
+func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, error) {
+	d, err := s.root.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	entries, err := d.ReadDir(-1)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		if !e.IsDir() || depth == 3 && !isID(name) || depth < 3 && !isNumber(name, [...]int{4, 2, 2}[depth]) {
+			problem(Problem{path.Join(dir, name), errForeign})
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.SortFunc(names, func(a, b string) int { return strings.Compare(b, a) })
+	return names, nil
+}
+
+func isNumber(s string, digits int) bool {
+	return len(s) == digits && strings.Trim(s, "0123456789") == ""
+}
+
+// ListOptions choose sessions.
+type ListOptions struct {
+	Since time.Time // only those that started then or later; zero for all
+	Limit int       // only the newest so many; 0 for all
+}
+
+// List returns sessions, the newest last, and what could not be read beside
+// them. The error is one of the store as a whole, or the context's.
+func (s *Store) List(ctx context.Context, o ListOptions) ([]Session, []Problem, error) {
+	var (
+		sessions []Session
+		problems []Problem
+	)
+	report := func(p Problem) { problems = append(problems, p) }
+	err := s.walk(ctx, o.Since, report, func(dir string) bool {
+		session, err := s.load(dir)
+		if err != nil {
+			report(Problem{dir, err})
+			return true
+		}
+		if !session.Start.Before(o.Since) {
+			sessions = append(sessions, session)
+		}
+		return o.Limit <= 0 || len(sessions) < o.Limit
+	})
+	if err != nil {
+		return nil, problems, fmt.Errorf("list sessions: %w", err)
+	}
+	slices.Reverse(sessions)
+	return sessions, problems, nil
+}

@@ -1,0 +1,98 @@
+# SandTrap. "make help" tells what there is.
+
+VERSION     ?= 0.1.0
+DESTDIR     ?=
+prefix      ?= /usr
+GO          ?= go
+
+# Podman's bindings without cgo: no local storage, OpenPGP in Go.
+PODMAN_TAGS := remote exclude_graphdriver_btrfs containers_image_openpgp
+
+export CGO_ENABLED := 0
+GOFLAGS_ALL := -trimpath -tags "$(PODMAN_TAGS)"
+# What the compiled test binaries of the disposable system are built with.
+export PODMAN_TAGS GO VERSION
+
+MD2MAN      := $(GO) run github.com/cpuguy83/go-md2man/v2@v2.0.7
+MAN_SOURCES := $(wildcard man/*.md)
+MAN_PAGES   := $(MAN_SOURCES:man/%.md=build/man/%)
+
+.DEFAULT_GOAL := help
+.PHONY: help version build run stop test test-unit test-integration test-appliance \
+	deb rpm install man lint cover clean
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z-]+:.*## /{printf "  %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+version: # what the scripts ask for
+	@echo $(VERSION)
+
+build: ## build/sandtrap, the one binary
+	$(GO) build $(GOFLAGS_ALL) -ldflags "-X main.version=$(VERSION)" -o build/sandtrap ./cmd/sandtrap
+
+run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
+	packaging/disposable/run
+
+stop: ## end the appliance of "make run"; nothing of it is left
+	packaging/disposable/down run
+
+test: ## unit, integration and appliance tests
+	$(MAKE) test-unit
+	$(MAKE) test-integration
+	$(MAKE) test-appliance
+	@echo "make test: unit, integration and appliance tests passed"
+
+test-unit: ## go vet and go test of all packages
+	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance" ./...
+	$(GO) test $(GOFLAGS_ALL) ./...
+
+test-integration: deb ## tests against real rootless Podman in a disposable system
+	packaging/disposable/test integration
+
+test-appliance: deb ## the installed package, with the real OpenSSH client
+	packaging/disposable/test appliance
+
+deb: build man ## dist/sandtrap_VERSION_ARCH.deb
+	packaging/debian/build $(VERSION)
+
+rpm: build man ## dist/*.rpm, where rpmbuild is
+	rm -rf build/rpm && mkdir -p build/rpm dist
+	rpmbuild -bb --quiet --define "_topdir $(CURDIR)/build/rpm" --define "_rpmdir $(CURDIR)/dist" \
+		--define "source_tree $(CURDIR)" --define "package_version $(VERSION)" sandtrap.spec
+
+install: ## what is built, below DESTDIR
+	install -Dm755 build/sandtrap -t $(DESTDIR)$(prefix)/bin
+	install -Dm644 packaging/systemd/* -t $(DESTDIR)$(prefix)/lib/systemd/system
+	install -Dm644 packaging/sysusers.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/sysusers.d
+	install -Dm644 packaging/tmpfiles.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/tmpfiles.d
+	install -Dm644 packaging/catalog/sandtrap.catalog -t $(DESTDIR)$(prefix)/lib/systemd/catalog
+	install -Dm644 packaging/pods/environment -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
+	install -Dm644 packaging/pods/containers.conf -t $(DESTDIR)$(prefix)/lib/sandtrap/pods/containers
+	install -Dm755 packaging/libexec/* -t $(DESTDIR)$(prefix)/libexec/sandtrap
+	install -Dm644 quadlet/* -t $(DESTDIR)$(prefix)/share/containers/systemd
+	install -d $(DESTDIR)$(prefix)/share/sandtrap
+	tar --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX -cf - containerfiles | tar -C $(DESTDIR)$(prefix)/share/sandtrap -xf -
+	install -Dm640 packaging/config/sandtrap.yaml -t $(DESTDIR)/etc/sandtrap
+	install -d $(DESTDIR)/etc/sandtrap/conf.d
+	install -Dm644 packaging/config/sandtrap.full.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
+	for page in $(MAN_PAGES); do \
+		install -Dm644 $$page -t $(DESTDIR)$(prefix)/share/man/man$${page##*.} || exit; done
+
+man: $(MAN_PAGES) ## the manual pages, in build/man
+
+build/man/%: man/%.md
+	@mkdir -p build/man
+	$(MD2MAN) -in $< -out $@
+
+lint: ## golangci-lint, shellcheck and systemd-analyze verify, as far as installed
+	packaging/lint
+
+cover: ## coverage of the unit tests, in build/cover.html
+	@mkdir -p build
+	$(GO) test $(GOFLAGS_ALL) -coverprofile=build/cover.out ./...
+	$(GO) tool cover -html=build/cover.out -o build/cover.html
+	$(GO) tool cover -func=build/cover.out | tail -n 1
+
+clean: ## remove what was built here (the cache of base archives stays)
+	@if [ -d build/disposable ]; then echo "a guest may run: make stop first" >&2; exit 1; fi
+	rm -rf build dist

@@ -1,0 +1,219 @@
+package event
+
+// What sandtrap-events(7) and the journal's message catalogue say about the
+// Catalog. Lines are broken by hand, for the catalogue prints them as they are.
+
+var about = map[Kind]string{
+	ServerStart:    "A target is warm and the listeners are open: from now on attackers are\nserved.",
+	ServerReload:   "The configuration was read again. *applied* names the changed settings in\nforce now, *restart\\_needed* those that wait for a restart.",
+	ServerStop:     "No new connections are taken. Those that are open may end by themselves for\nssh.drain\\_timeout and are then closed.",
+	PoolReady:      "The first target since the start is warm.",
+	PoolWarm:       "A container was made and started, and waits for an attacker.",
+	PoolFail:       "Podman refused or did not answer, or a container is not usable. The pool goes\non trying. While no target is warm, sessions that need one are turned away.",
+	PoolRemove:     "A container is gone for good: it was never used, or older than pool.retain\nallows.",
+	ConnectionOpen: "A client has connected. Every connection ends with *connection.close*.",
+	ConnectionDeny: "The connection was closed before a word was said, because\nssh.max\\_connections are open.",
+	ConnectionEnd:  "The TCP connection is over.",
+	ClientVersion:  "The client sent its identification line, or what it took for one.",
+	AuthAttempt:    "A credential was tried. For a public key there may be two events: the key was\noffered, then the client proved that it holds the private key.",
+	SessionOpen:    "A client has logged in and its evidence directory exists. The connection's\nidentifier is the session's.",
+	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name.",
+	SessionFail:    "Something that the attacker asked for could not be done on our side, or could\nnot be recorded. The client saw an ordinary failure.",
+	SessionClose:   "The connection is gone, the container is stopped and the evidence is complete.",
+	SessionRecover: "At the start a session was found open that a crash had cut off. Its evidence\nwas closed with what was on disk.",
+	ChannelOpen:    "The client opened a session channel.",
+	ChannelDeny:    "The client asked for a channel that is not served, such as port forwarding, or\nfor more sessions than allowed.",
+	ChannelRequest: "A request on a channel that starts no program: a terminal, an environment\nvariable, or something that is not served.",
+	GlobalRequest:  "A request about the whole connection, such as remote forwarding. All are\nrefused.",
+	ShellStart:     "A login shell runs in the session's container.",
+	ExecStart:      "A command runs in the session's container.",
+	SubsystemStart: "A subsystem runs in the session's container, usually sftp.",
+	ProgramExit:    "The program of a channel has ended. A status above 128 may stand for a signal.",
+	RecordingStop:  "The recording of a channel has reached recording.max\\_bytes. The channel was\nended with it; nothing went on unrecorded.",
+	ChannelClose:   "A channel on which a program ran is over and its recording is complete.",
+	TargetStop:     "The container of a session was stopped. It is kept as evidence under the\nsession's identifier.",
+}
+
+// hostile begins the meaning of a field that a client fills.
+const hostile = "Hostile. "
+
+var meanings = map[string]string{
+	"accepted":          "Whether it was granted.",
+	"account":           "Account inside the target.",
+	"applied":           "Names of settings, separated by spaces.",
+	"channel":           "Number of the channel in its connection, from 0.",
+	"channel_type":      hostile + "Type of channel the client asked for, see RFC 4254.",
+	"channels":          "Number of channels on which a program ran.",
+	"client_version":    hostile + "The client's identification line.",
+	"columns":           "Width of the terminal in characters, as the client claims.",
+	"command":           hostile + "Command line of an exec request.",
+	"container":         "Podman's identifier of the container.",
+	"duration_ms":       "How long it took or lasted, in milliseconds.",
+	"error":             hostile + "What went wrong. The text may quote a client.",
+	"exit_status":       "Exit status of the program.",
+	"fingerprint":       "SHA-256 fingerprint of the key, as ssh-keygen -l prints it.",
+	"image_digest":      "Identifier of the image the container was made from.",
+	"input_bytes":       "Recorded bytes from the client.",
+	"key_state":         "**offered** (the client asked whether the key would do) or **verified** (it holds the private key).",
+	"key_type":          "Type of the public key.",
+	"limit_bytes":       "The limit in bytes.",
+	"listeners":         "Addresses listened on, separated by spaces.",
+	"method":            "none, password, keyboard-interactive, publickey, hostbased, gssapi-with-mic, or unknown for any other.",
+	"name":              hostile + "Name of an environment variable, its first 1024 bytes.",
+	"operation":         "What was tried: prepare, make, stop or remove.",
+	"output_bytes":      "Recorded bytes to the client, standard error included.",
+	"password":          hostile + "The password that was tried.",
+	"payload":           hostile + "The first 1024 bytes of what is not decoded.",
+	"pty":               "Whether the program has a terminal.",
+	"public_key":        "The key as one line of an authorized\\_keys file.",
+	"reason":            hostile + "Why. A failed handshake may quote the client; other reasons are fixed words.",
+	"recording":         "File name of the cast in the session's directory.",
+	"recovered_session": "Identifier of the session that was recovered.",
+	"request":           hostile + "Type of the request, see RFC 4254.",
+	"restart_needed":    "Names of settings, separated by spaces.",
+	"rows":              "Height of the terminal in characters, as the client claims.",
+	"stage":             "What was being done: open, shell, exec, subsystem, record or close.",
+	"subsystem":         hostile + "Name of the subsystem.",
+	"target":            "The configured name of the target.",
+	"term":              hostile + "Type of the terminal, the TERM variable, its first 1024 bytes.",
+	"user":              hostile + "Login name.",
+	"value":             hostile + "Value of an environment variable, its first 1024 bytes.",
+	"version":           "Version of SandTrap.",
+	"wait_ms":           "Time between asking for a target and having it, in milliseconds.",
+	"warm":              "Targets that are warm now.",
+}
+
+// inJournal lists what the message catalogue shows beside the identity: fields
+// that the kind always has and that attackers do not write.
+var inJournal = map[Kind][]string{
+	ServerStart:    {"version", "listeners"},
+	PoolReady:      {"target"},
+	PoolWarm:       {"target", "container"},
+	PoolFail:       {"target", "operation"},
+	PoolRemove:     {"target", "container"},
+	AuthAttempt:    {"method", "accepted"},
+	SessionLease:   {"target", "container"},
+	SessionClose:   {"channels", "input_bytes", "output_bytes"},
+	SessionRecover: {"recovered_session"},
+	ShellStart:     {"channel", "account"},
+	ExecStart:      {"channel", "account"},
+	SubsystemStart: {"channel", "account"},
+	ProgramExit:    {"channel", "exit_status"},
+	RecordingStop:  {"channel", "limit_bytes"},
+	ChannelClose:   {"channel", "recording"},
+	TargetStop:     {"target", "container"},
+}
+
+const manualHead = `sandtrap-events 7 "SandTrap" "Miscellaneous"
+============================================
+
+[//]: # (Generated from internal/event. Do not edit.)
+
+# NAME
+
+sandtrap-events - what the SandTrap SSH honeypot reports
+
+# DESCRIPTION
+
+An event is one thing that happened: a connection, a password that was tried, a
+command. Every event has a kind, the identity of the connection it belongs to,
+and fields of its own. Kinds, field names and MESSAGE_IDs are stable: a released
+one keeps its meaning, new ones may be added.
+
+Events are not diagnostics. What the service has to say about itself goes to
+the log that *log.level* and *log.format* of **sandtrap.yaml**(5) describe.
+
+Events go to two places at once, before the attacker gets an answer:
+
+the event files
+: *events/events-YYYY-MM-DD.jsonl* in the state directory, one JSON object a
+line, a file for each day (UTC). This is the complete record.
+
+the journal
+: as native fields, where the service runs under systemd. Elsewhere events are
+printed on standard error, as text or JSON.
+
+If an event cannot be written everywhere, new sessions and programs are refused
+until one can be.
+
+# COMMON FIELDS
+
+The first name is that in JSON, the second that in the journal. An event of the
+service itself has no identity, that is none of the fields from **session** on:
+these are **server.\***, **pool.\***, **session.recover** and **target.stop**.
+
+**time**
+: UTC with nanoseconds. The journal has its own time.
+
+**seq**, **SANDTRAP_SEQ**
+: Counts up by one with each event of a running service, from 1. A gap is a lost
+event.
+
+**event**, **SANDTRAP_EVENT**
+: The kind.
+
+**severity**, **PRIORITY**
+: error, warning, notice or info; in the journal 3, 4, 5 or 6.
+
+**message**, **MESSAGE**
+: A summary. In the journal the fields follow it, hostile values quoted and cut
+to 256 bytes.
+
+**session**, **SANDTRAP_SESSION**
+: The connection's identifier, a ULID. From login on it is the session's, and
+the name of the container. A connection that never logs in has one too.
+
+**src_ip**, **SANDTRAP_SRC_IP**, **src_port**, **SANDTRAP_SRC_PORT**
+: Where the client connects from.
+
+**dst_ip**, **SANDTRAP_DST_IP**, **dst_port**, **SANDTRAP_DST_PORT**
+: The address and port it connected to.
+
+A field *name* of a kind is **SANDTRAP\_**_NAME_ in the journal, in capitals and
+cut to 64 KiB. In JSON bytes that are not UTF-8 appear as U+FFFD, and a member
+*name*_base64 next to it holds the exact value.
+
+`
+
+const manualFoot = `
+# SECURITY
+
+Attackers choose much of what is in an event. The files hold such values as JSON
+strings, in which control characters below U+0020 are escaped and those above are
+not. In the journal's **MESSAGE** they are quoted in ASCII; its other fields hold
+them as they came. A program that prints either must escape what is left. The message catalogue
+(**journalctl -x**) shows no hostile field.
+
+Passwords are recorded in full. People sometimes type a real one by mistake, so
+keep the events as confidential as the recordings.
+
+# EXAMPLES
+
+All about one session, and the passwords tried since midnight:
+
+    journalctl SANDTRAP_SESSION=01KC5MV6Q2B3N9T7W8X4Y5Z6A7
+    journalctl SANDTRAP_EVENT=auth.attempt --since today --output=json \
+        --output-fields=SANDTRAP_USER,SANDTRAP_PASSWORD,SANDTRAP_SRC_IP
+
+The ten most frequent commands in the event files, with **jq**(1):
+
+    jq -r 'select(.event == "exec.start") | .command | @json' \
+        /var/lib/sandtrap/events/*.jsonl | sort | uniq -c | sort -rn | head
+
+What a message means:
+
+    journalctl -x SANDTRAP_EVENT=pool.fail
+
+# FILES
+
+*/var/lib/sandtrap/events/events-YYYY-MM-DD.jsonl*
+: The event files. Nothing removes old ones.
+
+*/usr/lib/systemd/catalog/sandtrap.catalog*
+: The message catalogue.
+
+# SEE ALSO
+
+**sandtrap**(1), **sandtrap.service**(8), **sandtrap.yaml**(5),
+**journalctl**(1), **systemd.journal-fields**(7)
+`

@@ -118,7 +118,7 @@ func sshCommand(args ...string) *exec.Cmd {
 }
 
 func withPassword(c *exec.Cmd) *exec.Cmd {
-	c.Env = append(os.Environ(), "SSH_ASKPASS="+askpassPath(), "SSH_ASKPASS_REQUIRE=force", "LANG=C.UTF-8")
+	c.Env = append(os.Environ(), "SSH_ASKPASS="+askpassPath(), "SSH_ASKPASS_REQUIRE=force", "LANG=C.UTF-8", "TERM=xterm-256color")
 	return c
 }
 

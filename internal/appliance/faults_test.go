@@ -18,7 +18,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
-const banner = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u6\r\n"
+const banner = "SSH-2.0-OpenSSH_9.2p1 Debian-2+deb12u10\r\n"
 
 func TestGarbageInsteadOfSSH(t *testing.T) {
 	for name, tt := range map[string]struct{ send, want string }{

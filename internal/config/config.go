@@ -156,7 +156,7 @@ func Default() Config {
 	return Config{
 		SSH: SSH{
 			Listen:   []string{"0.0.0.0:2222", "[::]:2222"},
-			Version:  "OpenSSH_9.2p1 Debian-2+deb12u6",
+			Version:  "OpenSSH_9.2p1 Debian-2+deb12u10",
 			HostKeys: []string{KeyEd25519, KeyECDSA, KeyRSA},
 			KexAlgorithms: []string{
 				"curve25519-sha256", "curve25519-sha256@libssh.org",

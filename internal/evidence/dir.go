@@ -81,7 +81,7 @@ func replace(root *os.Root, b []byte) (err error) {
 		err = root.Rename(newFile, sessionFile)
 	}
 	if err != nil {
-		root.Remove(newFile)
+		_ = root.Remove(newFile) // it may not be there, and Save overwrites it
 		return err
 	}
 	return syncDir(root, ".")

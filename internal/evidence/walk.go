@@ -55,7 +55,8 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			sub, subDate, more := path.Join(dir, name), path.Join(date, name), true
+			sub, subDate := path.Join(dir, name), path.Join(date, name)
+			var more bool
 			switch {
 			case depth == 3:
 				more = visit(sub)

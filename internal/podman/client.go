@@ -21,6 +21,10 @@ import (
 // seconds under load; longer than this it is not coming back.
 const callTimeout = 30 * time.Second
 
+// createTimeout is for the first container from an image, whose files Podman
+// copies to give them to the user namespace: minutes on a slow disk.
+const createTimeout = 5 * time.Minute
+
 // ErrNotFound is wrapped by errors about an image, container or exec session
 // that Podman does not know.
 var ErrNotFound = errors.New("not found")
@@ -39,7 +43,9 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	// The bindings log through logrus to stderr; everything they would say there
 	// comes back as an error too.
 	logrus.SetLevel(logrus.PanicLevel)
-	conn, err := bindings.NewConnection(context.WithoutCancel(ctx), "unix://"+path)
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	defer cancel() // of what comes back only the values are used, see merged
+	conn, err := bindings.NewConnection(ctx, "unix://"+path)
 	if err != nil {
 		return nil, fmt.Errorf("connect to Podman at %s: %w", path, err)
 	}
@@ -63,10 +69,11 @@ type merged struct {
 }
 
 func (m merged) Value(key any) any {
-	if v := m.conn.Value(key); v != nil {
+	// The caller's first: package context keeps a context's cause as a value too.
+	if v := m.Context.Value(key); v != nil {
 		return v
 	}
-	return m.Context.Value(key)
+	return m.conn.Value(key)
 }
 
 func (c *Client) with(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {

@@ -61,12 +61,14 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	g.EnvHost = &no
 	g.Init = &no
 	g.Systemd = "false"
-	// container=podman and HOSTNAME in the environment, and generated names in /etc/hosts and
+	// container=podman in the environment and generated names in /etc/hosts and
 	// /etc/hostname would tell the visitor where they are.
-	g.UnsetEnv = []string{"container", "HOSTNAME"}
+	g.UnsetEnv = []string{"container"}
 	g.UseImageHosts = &yes
 	g.UseImageHostname = &yes
 	g.UseImageResolvConf = &yes
+	// ping(8) without a raw socket, which would take a capability.
+	g.Sysctl = map[string]string{"net.ipv4.ping_group_range": "0 1000000"}
 	g.LogConfiguration = &specgen.LogConfig{Driver: "none"}
 	g.StopTimeout = &timeout
 	// Without an entry Podman would set a limit on pids of its own; 0 is none.
@@ -83,7 +85,7 @@ func (s Spec) generate() *specgen.SpecGenerator {
 
 // Create makes a container and returns its id.
 func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
-	ctx, cancel := c.with(ctx, callTimeout)
+	ctx, cancel := c.with(ctx, createTimeout)
 	defer cancel()
 	answer, err := containers.CreateWithSpec(ctx, s.generate(), nil)
 	if err != nil {

@@ -16,19 +16,26 @@ const retryEvery = 5 * time.Second
 // containers within bounds. One goroutine does it, so that it yields to sessions.
 func (p *Pool) janitor(ctx context.Context) {
 	for {
-		again := p.retryPending(ctx)
+		p.retryPending(ctx)
 		p.retain(ctx)
-		var timer <-chan time.Time
-		if again {
-			timer = time.After(retryEvery)
+		if p.unfinished() {
+			wait(ctx, retryEvery) // what was just refused does not deserve an earlier round
+		} else {
+			select {
+			case <-ctx.Done():
+			case <-p.sweep:
+			}
 		}
-		select {
-		case <-ctx.Done():
+		if ctx.Err() != nil {
 			return
-		case <-timer:
-		case <-p.sweep:
 		}
 	}
+}
+
+func (p *Pool) unfinished() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return len(p.pending) > 0
 }
 
 func (p *Pool) wakeJanitor() {
@@ -38,15 +45,16 @@ func (p *Pool) wakeJanitor() {
 	}
 }
 
-// retryPending tries again and reports whether anything is left over. A pending
-// container is a session's, to be stopped and kept, or it is waste.
-func (p *Pool) retryPending(ctx context.Context) (again bool) {
+// retryPending tries again what was refused. A pending container is a session's,
+// to be stopped and kept, or it is waste; what retention could not remove is
+// retain's again.
+func (p *Pool) retryPending(ctx context.Context) {
 	p.mu.Lock()
 	waiting := p.pending
 	p.pending = map[string]struct{}{}
 	p.mu.Unlock()
 	if len(waiting) == 0 {
-		return false
+		return
 	}
 	list, err := p.podman.List(ctx, target.Label)
 	if err != nil {
@@ -55,21 +63,18 @@ func (p *Pool) retryPending(ctx context.Context) (again bool) {
 			p.pending[id] = struct{}{}
 		}
 		p.mu.Unlock()
-		return true
+		return
 	}
 	for _, c := range list {
 		if _, ok := waiting[c.ID]; !ok {
 			continue
 		}
-		if isSession(c.Name) {
-			p.stop(ctx, c.ID)
-		} else {
+		if !isSession(c.Name) {
 			p.remove(ctx, c.ID, "left over")
+		} else if c.Running {
+			p.stop(ctx, c.ID)
 		}
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return len(p.pending) > 0
 }
 
 // retain removes the oldest stopped containers beyond the configured number.

@@ -9,6 +9,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -231,21 +232,37 @@ func (p *Pool) boot(ctx context.Context, name string) (string, error) {
 	unlimited := p.unlimited
 	p.mu.Unlock()
 	id, err := p.createAndStart(ctx, name, unlimited)
-	if err == nil || unlimited || ctx.Err() != nil {
+	if err == nil || unlimited || !lacksControllers(err) {
 		return id, err
 	}
 	if !p.cfg.BestEffort {
-		return "", hint.Wrap(err, "if the host has no cgroup v2 controllers to delegate, limits cannot be enforced: see limits.enforcement in sandtrap.yaml(5)")
+		return "", hint.Wrap(err, "limits cannot be enforced: this host delegates no cgroup v2 controllers; see limits.enforcement in sandtrap.yaml(5)")
 	}
 	id, retryErr := p.createAndStart(ctx, name, true)
 	if retryErr != nil {
 		return "", err
 	}
 	p.mu.Lock()
+	known := p.unlimited // another worker was first
 	p.unlimited = true
 	p.mu.Unlock()
+	if known {
+		return id, nil
+	}
 	p.log.Warn("serving WITHOUT limits on memory, tasks and CPU: this host cannot enforce them and limits.enforcement is best-effort", "error", err)
 	return id, nil
+}
+
+// lacksControllers reports whether a container failed because its limits have
+// nowhere to go. The OCI runtime says so only in words.
+func lacksControllers(err error) bool {
+	text := err.Error()
+	for _, word := range []string{"cgroup", "controller", "memory.max", "memory.swap.max", "pids.max", "cpu.max"} {
+		if strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
 }
 
 func (p *Pool) createAndStart(ctx context.Context, name string, unlimited bool) (string, error) {
@@ -298,9 +315,11 @@ func (p *Pool) succeed(t *warmTarget, took time.Duration) {
 }
 
 func (p *Pool) fail(operation, container string, err error) {
-	p.mu.Lock()
-	p.failure = err
-	p.mu.Unlock()
+	if container == "" { // making failed; what cannot be stopped or removed is the janitor's
+		p.mu.Lock()
+		p.failure = err
+		p.mu.Unlock()
+	}
 	p.log.Warn("target trouble", "operation", operation, "container", container, "error", err)
 	p.events.Emit(event.PoolFail, event.F("target", p.cfg.Target.Name), event.F("container", container),
 		event.F("operation", operation), event.F("error", err.Error()))

@@ -112,8 +112,7 @@ func create(o *Options, open func(string) (file, error), remove func(string) err
 	}
 	defer func() {
 		if err != nil {
-			r.raw.Close()
-			remove(r.sum.Raw)
+			err = errors.Join(err, r.raw.Close(), remove(r.sum.Raw))
 		}
 	}()
 	if r.cast, err = open(r.sum.Cast); err != nil {
@@ -121,8 +120,7 @@ func create(o *Options, open func(string) (file, error), remove func(string) err
 	}
 	defer func() {
 		if err != nil {
-			r.cast.Close()
-			remove(r.sum.Cast)
+			err = errors.Join(err, r.cast.Close(), remove(r.sum.Cast))
 		}
 	}()
 	if err = r.begin(o); err != nil {

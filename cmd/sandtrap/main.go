@@ -47,7 +47,11 @@ func run(args []string, out, err io.Writer) int {
 	root.SetErr(err)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	failure := root.ExecuteContext(ctx)
+	return report(root.ExecuteContext(ctx), err)
+}
+
+// report writes what went wrong, if anything did, and returns the exit code.
+func report(failure error, err io.Writer) int {
 	if failure != nil && !errors.Is(failure, context.Canceled) {
 		fmt.Fprintf(err, "sandtrap: %v\n", failure)
 		if text := hint.Of(failure); text != "" {

@@ -185,11 +185,26 @@ func TestBestEffort(t *testing.T) {
 	}
 }
 
-func TestBestEffortTellsTheFirstError(t *testing.T) {
+func TestBestEffortAndOtherTrouble(t *testing.T) {
 	f := newFake()
-	f.broken["create"] = errDown
+	f.broken["start"] = errDown
 	inBubble(t, f, func(c *Config) { c.BestEffort = true }, func(b *bubble) {
-		if s := b.pool.Status(); s.Unlimited || !errors.Is(s.Failure, errDown) {
+		if s := b.pool.Status(); s.Unlimited || !errors.Is(s.Failure, errDown) || hint.Of(s.Failure) != "" {
+			b.Errorf("status %+v", s)
+		}
+		f.set("start", nil)
+		b.rest(longestPause + time.Second)
+		if s := b.pool.Status(); s.Unlimited || s.Warm != 3 {
+			b.Errorf("trouble that passed took the limits away: %+v", s)
+		}
+	})
+}
+
+func TestBestEffortThatDoesNotHelp(t *testing.T) {
+	f := newFake()
+	f.broken["start"] = errors.New("cgroup: no space left")
+	inBubble(t, f, func(c *Config) { c.BestEffort = true }, func(b *bubble) {
+		if s := b.pool.Status(); s.Unlimited || s.Warm != 0 || s.Failure == nil {
 			b.Errorf("status %+v", s)
 		}
 	})

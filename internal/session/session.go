@@ -42,8 +42,9 @@ type Session struct {
 	dir     *evidence.Dir
 	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
 
-	leasing sync.Mutex // held while a target is leased; guards lease
+	leasing sync.Mutex // held while a target is leased; guards lease and linked
 	lease   *pool.Lease
+	linked  bool // the lease is in the record on disk
 
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
@@ -118,8 +119,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	account := lease.Account(s.login.User())
 	r.stream, err = lease.Exec(ctx, program(s.login, account, p, r.tty))
 	if err != nil {
-		r.finish(nil)
-		return nil, err
+		return nil, errors.Join(err, r.finish(nil))
 	}
 	s.began(r, account.Name)
 	return r, nil
@@ -129,27 +129,37 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 	s.leasing.Lock()
 	defer s.leasing.Unlock()
-	if s.lease != nil {
-		return s.lease, nil
+	if s.lease == nil {
+		lease, err := s.service.Pool.Lease(ctx, s.login.ID)
+		if err != nil {
+			return nil, fmt.Errorf("lease a target: %w", err)
+		}
+		s.lease = lease
 	}
-	lease, err := s.service.Pool.Lease(ctx, s.login.ID)
-	if err != nil {
-		return nil, fmt.Errorf("lease a target: %w", err)
+	if !s.linked {
+		if err := s.link(s.lease); err != nil { // the container is linked to nothing: nobody gets in
+			return nil, fmt.Errorf("link the target to its session: %w", err)
+		}
+		s.linked = true
 	}
-	s.lease = lease
+	return s.lease, nil
+}
+
+// link writes down which target the session has.
+func (s *Session) link(lease *pool.Lease) error {
 	s.mu.Lock()
 	s.record.Target = evidence.Target{
 		Name: lease.Target, Container: lease.Container, ContainerName: lease.Name, Image: lease.Image, ImageDigest: lease.ImageDigest,
 		Account: lease.Account(s.login.User()).Name,
 	}
-	err = s.dir.Save(s.record)
+	err := s.dir.Save(s.record)
 	s.mu.Unlock()
-	if err != nil { // the container is linked to nothing: nobody gets in
-		return nil, fmt.Errorf("link the target to its session: %w", err)
+	if err != nil {
+		return err
 	}
 	s.events.Emit(event.SessionLease, event.F("target", lease.Target), event.F("container", lease.Container),
 		event.F("image_digest", lease.ImageDigest), event.F("wait_ms", lease.Wait.Milliseconds()))
-	return lease, nil
+	return nil
 }
 
 // began writes the event of a started program.

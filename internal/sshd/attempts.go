@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"errors"
+	"fmt"
 	"strings"
 	"time"
 
@@ -12,11 +13,13 @@ import (
 )
 
 // attempts puts a connection's credentials before the policy and keeps them for
-// the record. How many there can be is bounded by MaxAuthTries.
+// the record. How many there can be is bounded by MaxAuthTries, and for keys that
+// are only asked about by the library.
 type attempts struct {
 	policy auth.Policy
 	events *event.Emitter
 	tried  []Tried // the library calls from one goroutine, the handshake's
+	kept   bool    // the attempt that log hears of next is among tried
 }
 
 // errRefused is all that a client's failure says.
@@ -48,6 +51,9 @@ func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, er
 func (a *attempts) keep(t auth.Attempt, d auth.Decision, keyState string) {
 	one := Tried{Attempt: t, Time: time.Now(), Accepted: d.Accept && keyState != KeyOffered, Reason: d.Reason, KeyState: keyState}
 	a.tried = append(a.tried, one)
+	// What follows an offer that was welcome is a question answered, of which log
+	// never hears, or a signature.
+	a.kept = !(d.Accept && keyState == KeyOffered)
 	fields := []event.Field{
 		event.F("user", t.User), event.F("method", t.Method), event.F("accepted", one.Accepted), event.F("reason", d.Reason),
 	}
@@ -55,7 +61,7 @@ func (a *attempts) keep(t auth.Attempt, d auth.Decision, keyState string) {
 	case t.Key != nil:
 		fields = append(fields, event.F("key_type", t.Key.Type()), event.F("fingerprint", ssh.FingerprintSHA256(t.Key)),
 			event.F("public_key", KeyLine(t.Key)), event.F("key_state", keyState))
-	case t.Method != "none":
+	case t.Method == "password" || t.Method == "keyboard-interactive":
 		fields = append(fields, event.F("password", t.Password))
 	}
 	a.events.Emit(event.AuthAttempt, fields...)
@@ -90,10 +96,28 @@ func (a *attempts) verified(m ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permis
 	return p, nil
 }
 
-// log sees every attempt's outcome; only the method none has no callback.
+// log hears of every attempt's outcome. It keeps those that reached no callback:
+// the method none, a method we do not know, a wrong signature, a malformed try.
 func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
-	if method == "none" && err != nil {
-		t := auth.Attempt{User: m.User(), Method: "none"}
-		a.keep(t, a.policy.Decide(t), "")
+	kept := a.kept
+	a.kept = false
+	if kept || err == nil {
+		return
 	}
+	t := auth.Attempt{User: m.User(), Method: method}
+	switch method {
+	case "none":
+		a.keep(t, a.policy.Decide(t), "")
+	case "password", "keyboard-interactive", "publickey":
+		a.keep(t, auth.Decision{Reason: "malformed or not verified"}, "")
+	case "hostbased", "gssapi-with-mic":
+		a.keep(t, auth.Decision{Reason: "method is not offered"}, "")
+	default:
+		t.Method = "unknown"
+		a.keep(t, auth.Decision{Reason: fmt.Sprintf("unknown method %+q", method[:min(len(method), maxMethod)])}, "")
+	}
+	a.kept = false
 }
+
+// maxMethod is the longest name of a method, in bytes; RFC 4250, section 4.6.1.
+const maxMethod = 64

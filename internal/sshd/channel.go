@@ -20,14 +20,13 @@ type channel struct {
 	program Program
 
 	envBytes int
-	running  Running // nil until a program was started
-	resize   chan Size
-	done     chan struct{} // closed when the program is gone
+	running  Running   // nil until a program was started
+	resize   chan Size // holds the newest size that the program has not taken yet
 	wg       sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
-	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size), done: make(chan struct{})}
+	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1)}
 }
 
 // serve handles requests in the order in which they come until the client, or
@@ -59,7 +58,7 @@ func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
 	case "env":
 		return c.env(r)
 	case "window-change":
-		return c.windowChange(ctx, r)
+		return c.windowChange(r)
 	case Shell, Exec, Subsystem:
 		return c.start(ctx, r)
 	default:
@@ -84,7 +83,7 @@ func (c *channel) ptyReq(r *ssh.Request) bool {
 		return false
 	}
 	c.program.PTY, c.program.Term, c.program.Size = true, m.Term, Size{m.Columns, m.Rows}
-	c.report(r, true, event.F("term", m.Term), event.F("columns", m.Columns), event.F("rows", m.Rows))
+	c.report(r, true, event.F("term", head([]byte(m.Term))), event.F("columns", m.Columns), event.F("rows", m.Rows))
 	return true
 }
 
@@ -103,7 +102,7 @@ func (c *channel) env(r *ssh.Request) bool {
 		c.program.Env = append(c.program.Env, m.Name+"="+m.Value)
 		c.envBytes += len(m.Name) + len(m.Value)
 	}
-	c.report(r, ok, event.F("name", m.Name), event.F("value", m.Value))
+	c.report(r, ok, event.F("name", head([]byte(m.Name))), event.F("value", head([]byte(m.Value))))
 	return ok
 }
 
@@ -119,9 +118,10 @@ func (c *channel) mayEnter(m envRequest) bool {
 	return false
 }
 
-// windowChange passes a new size to the running program. It waits for the
-// program to take it: a client that floods waits with it.
-func (c *channel) windowChange(ctx context.Context, r *ssh.Request) bool {
+// windowChange leaves a new size for the running program, in place of one that it
+// has not taken yet. It never waits: the library reads nothing more from the
+// connection, not even its end, while requests pile up here.
+func (c *channel) windowChange(r *ssh.Request) bool {
 	var m windowChange
 	if ssh.Unmarshal(r.Payload, &m) != nil || !c.program.PTY {
 		c.report(r, false, event.F("payload", head(r.Payload)))
@@ -133,10 +133,10 @@ func (c *channel) windowChange(ctx context.Context, r *ssh.Request) bool {
 		return true
 	}
 	select {
-	case c.resize <- size:
-	case <-c.done:
-	case <-ctx.Done():
+	case <-c.resize:
+	default:
 	}
+	c.resize <- size // there is room: nobody else sends
 	return true
 }
 
@@ -169,9 +169,9 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 // afterStart lets the program's bytes flow; the client has its reply by now.
 func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
 	c.wg.Go(func() {
+		defer c.conn.survive()
 		defer cancel()
 		status, err := c.running.Serve(ctx, Stream{Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize})
-		close(c.done)
 		if err == nil {
 			c.exit(status)
 		}

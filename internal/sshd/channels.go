@@ -49,6 +49,8 @@ func (cs *channels) serve(ctx context.Context, opened <-chan ssh.NewChannel) {
 		}
 		wg.Go(func() {
 			defer cs.end()
+			defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
+			defer cs.conn.survive()
 			newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests)
 		})
 	}

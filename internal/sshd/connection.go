@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"net/netip"
@@ -10,6 +11,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hashicorp/go-hclog"
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
@@ -62,11 +64,27 @@ func (c *connection) serve(ctx context.Context) {
 	defer cancel()
 	defer context.AfterFunc(ctx, func() { c.drop("service stops") })()
 	c.events.Emit(event.ConnectionOpen)
-	reason := c.talk(ctx)
-	if ours := c.dropped.Load(); ours != nil {
-		reason = *ours
+	reason := panicked
+	defer func() {
+		if ours := c.dropped.Load(); ours != nil {
+			reason = *ours
+		}
+		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", reason))
+	}()
+	reason = c.talk(ctx)
+}
+
+// panicked is how a connection ended that met a mistake of ours.
+const panicked = "internal error"
+
+// survive, deferred in every goroutine of a connection, keeps a mistake in this
+// program, reached by one attacker's bytes, from ending every other session. The
+// attacker's own connection ends.
+func (c *connection) survive() {
+	if r := recover(); r != nil {
+		c.server.cfg.Log.Error("connection handler panicked", "session", c.id, "panic", fmt.Sprint(r), "stack", hclog.Stacktrace())
+		c.drop(panicked)
 	}
-	c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", reason))
 }
 
 // talk runs the protocol and says how it ended.
@@ -88,9 +106,9 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 		return loginFailure(err)
 	}
 	defer conn.Close()
-	if err := c.raw.SetDeadline(time.Time{}); err != nil {
-		return "connection lost"
-	}
+	// This fails when the client has left already, as those do that only try
+	// credentials. Their login is a session all the same.
+	_ = c.raw.SetDeadline(time.Time{})
 	login := Login{
 		ID: c.id, Opened: c.opened, Source: c.source, Local: c.local, ClientVersion: version,
 		Attempts: c.tries.tried, Events: c.events,
@@ -110,8 +128,15 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 func (c *connection) serveSession(ctx context.Context, conn *ssh.ServerConn, session Session, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
-	wg.Go(func() { c.globalRequests(requests) })
-	wg.Go(func() { newChannels(c, session).serve(ctx, channels) })
+	wg.Go(func() {
+		defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
+		defer c.survive()
+		c.globalRequests(requests)
+	})
+	wg.Go(func() {
+		defer c.survive()
+		newChannels(c, session).serve(ctx, channels)
+	})
 	_ = conn.Wait() // how a client leaves says nothing
 	cancel()
 	wg.Wait()
@@ -165,7 +190,7 @@ func loginFailure(err error) string {
 	case errors.Is(err, io.EOF):
 		return "client disconnected before authentication"
 	default:
-		return "handshake failed: " + err.Error()
+		return "handshake failed: " + head([]byte(err.Error())) // may quote the client
 	}
 }
 

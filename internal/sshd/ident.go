@@ -9,8 +9,8 @@ import (
 	"strconv"
 )
 
-// maxIdent is what OpenSSH reads of a client's identification line before it
-// gives up; see kex.c, SSH_MAX_BANNER_LEN.
+// maxIdent is the longest identification line that OpenSSH takes, in bytes; see
+// kex.c, SSH_MAX_BANNER_LEN.
 const maxIdent = 8192
 
 var errIdent = errors.New("client does not speak SSH")
@@ -52,16 +52,23 @@ func (c *identConn) exchange(version string) (string, error) {
 func (c *identConn) readLine() (string, error) {
 	var line []byte
 	var one [1]byte
-	for len(line) < maxIdent {
+	ended := false // a CR came: only the line's end may follow
+	for len(line) <= maxIdent {
 		if _, err := io.ReadFull(c.Conn, one[:]); err != nil {
 			return string(line), err
 		}
-		if one[0] == '\n' {
-			return string(bytes.TrimSuffix(line, []byte("\r"))), nil
+		switch {
+		case one[0] == '\n':
+			return string(line), nil
+		case one[0] == '\r':
+			ended = true
+			continue
+		case ended:
+			line = append(line, '\r')
 		}
 		line = append(line, one[0])
-		if one[0] == 0 {
-			break // a NUL ends OpenSSH's patience
+		if one[0] == 0 || ended {
+			break // a NUL, or a CR inside the line, ends OpenSSH's patience
 		}
 	}
 	return string(line), nil
@@ -75,7 +82,7 @@ const (
 // judge returns what OpenSSH would say to a client's line, "" where it goes on.
 func judge(line string) string {
 	rest, ok := bytes.CutPrefix([]byte(line), []byte("SSH-"))
-	if !ok || len(line) >= maxIdent || bytes.IndexByte(rest, 0) >= 0 {
+	if !ok || len(line) > maxIdent || bytes.ContainsAny(rest, "\x00\r") {
 		return identInvalid
 	}
 	number, software, ok := bytes.Cut(rest, []byte("-"))

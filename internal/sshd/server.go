@@ -7,7 +7,6 @@ package sshd
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net"
 	"net/netip"
 	"sync"
@@ -190,7 +189,7 @@ func (s *Server) admit(ctx context.Context, c net.Conn) {
 	go func() {
 		defer s.finished.Done()
 		defer s.forget(conn)
-		defer s.survive(conn)
+		defer conn.survive()
 		conn.serve(ctx)
 	}()
 }
@@ -200,14 +199,6 @@ func (s *Server) forget(c *connection) {
 	s.mu.Lock()
 	delete(s.conns, c)
 	s.mu.Unlock()
-}
-
-// survive keeps a mistake in this program, reached by one attacker's bytes, from
-// ending every other session.
-func (s *Server) survive(c *connection) {
-	if r := recover(); r != nil {
-		s.cfg.Log.Error("connection handler panicked", "session", c.id, "panic", fmt.Sprint(r), "stack", hclog.Stacktrace())
-	}
 }
 
 // Connections is the number of connections being served.

@@ -8,7 +8,6 @@ import (
 	"context"
 	"fmt"
 	"net"
-	"sort"
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
@@ -21,26 +20,30 @@ import (
 // without socket activation. A socket under another name is an error: it would
 // take connections and never answer.
 func Listeners(name string) ([]net.Listener, error) {
-	passed, err := activation.ListenersWithNames()
-	if err != nil {
-		return nil, fmt.Errorf("take sockets from systemd: %w", err)
-	}
-	names := make([]string, 0, len(passed))
-	for n := range passed {
-		names = append(names, n)
-	}
-	sort.Strings(names)
-	for _, n := range names {
-		if n != name {
-			return nil, fmt.Errorf("take sockets from systemd: unexpected FileDescriptorName=%s, want %s", n, name)
+	// Not activation.Listeners: that leaves out what does not listen.
+	var listeners []net.Listener
+	var wrong error
+	for _, f := range activation.Files(true) {
+		l, err := net.FileListener(f) // on a copy of f
+		f.Close()
+		switch {
+		case wrong != nil: // the first is enough for one line
+		case f.Name() != name:
+			wrong = fmt.Errorf("unexpected FileDescriptorName=%s, want %s", f.Name(), name)
+		case err != nil:
+			wrong = fmt.Errorf("a socket named %s does not listen for streams: %w", name, err)
 		}
-		for _, l := range passed[n] {
-			if l == nil {
-				return nil, fmt.Errorf("take sockets from systemd: a socket named %s does not listen for streams", n)
-			}
+		if err == nil {
+			listeners = append(listeners, l)
 		}
 	}
-	return passed[name], nil
+	if wrong != nil {
+		for _, l := range listeners {
+			l.Close()
+		}
+		return nil, fmt.Errorf("take sockets from systemd: %w", wrong)
+	}
+	return listeners, nil
 }
 
 // UnderJournal reports whether standard error goes to the journal.

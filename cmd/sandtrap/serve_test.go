@@ -1,0 +1,493 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/testpodman"
+)
+
+// patience is how long a test waits for what should happen soon.
+const patience = 30 * time.Second
+
+// output is standard error that a test can wait for.
+type output struct {
+	mu      sync.Mutex // guards all below
+	text    bytes.Buffer
+	changed chan struct{} // closed and replaced by every write
+}
+
+func (o *output) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.text.Write(p)
+	close(o.changed)
+	o.changed = make(chan struct{})
+	return len(p), nil
+}
+
+// events are the events of a kind among the lines so far.
+func (o *output) events(kind string) (found []map[string]any, changed <-chan struct{}) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	for line := range strings.Lines(o.text.String()) {
+		var e map[string]any
+		if json.Unmarshal([]byte(line), &e) == nil && e["event"] == kind {
+			found = append(found, e)
+		}
+	}
+	return found, o.changed
+}
+
+// honeypot is a running service.
+type honeypot struct {
+	*testing.T
+	podman  *testpodman.Service
+	state   string
+	config  string
+	address string
+	err     *output
+	signals chan os.Signal
+	done    chan error
+	over    bool
+}
+
+// settings is a configuration for tests; more are lines of YAML behind it.
+func settings(state, address, socket, more string) string {
+	return fmt.Sprintf(`state_dir: %s
+ssh: {listen: ["%s"], host_keys: [ed25519], drain_timeout: 1s}
+podman: {socket: %s}
+target: {image: "localhost/target:latest"}
+log: {format: json}
+%s`, state, address, socket, more)
+}
+
+// freeAddress is a loopback address that nobody listens on.
+func freeAddress(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// launch starts the service on a fake Podman; it need not become ready.
+func launch(t *testing.T, more string, change func(*testpodman.Service)) *honeypot {
+	t.Helper()
+	h := &honeypot{
+		T: t, podman: testpodman.New(t), state: t.TempDir(), address: freeAddress(t),
+		err: &output{changed: make(chan struct{})}, signals: make(chan os.Signal, 4), done: make(chan error, 1),
+	}
+	if change != nil {
+		change(h.podman)
+	}
+	h.config = writeConfig(t, "sandtrap.yaml", settings(h.state, h.address, h.podman.Socket, more))
+	go func() {
+		h.done <- runServe(context.Background(), &globals{configPath: h.config, out: io.Discard, err: h.err}, h.signals)
+	}()
+	t.Cleanup(func() {
+		if !h.over {
+			h.signals <- syscall.SIGTERM
+			h.end()
+		}
+	})
+	return h
+}
+
+// end waits for the service's end.
+func (h *honeypot) end() error {
+	h.Helper()
+	select {
+	case err := <-h.done:
+		h.over = true
+		return err
+	case <-time.After(patience):
+		h.Fatal("the service does not end")
+		return nil
+	}
+}
+
+// wait returns the first n events of a kind.
+func (h *honeypot) wait(kind string, n int) []map[string]any {
+	h.Helper()
+	for timeout := time.After(patience); ; {
+		found, changed := h.err.events(kind)
+		if len(found) >= n {
+			return found
+		}
+		select {
+		case <-changed:
+		case err := <-h.done:
+			h.over = true
+			h.Fatalf("the service ended: %v", err)
+		case <-timeout:
+			h.Fatalf("only %d of %d events %s came; so far:\n%s", len(found), n, kind, h.err.text.String())
+		}
+	}
+}
+
+// says waits until text appears among what the service says.
+func (h *honeypot) says(text string) {
+	h.Helper()
+	for timeout := time.After(patience); ; {
+		h.err.mu.Lock()
+		found, changed := strings.Contains(h.err.text.String(), text), h.err.changed
+		h.err.mu.Unlock()
+		if found {
+			return
+		}
+		select {
+		case <-changed:
+		case <-timeout:
+			h.Fatalf("the service does not say %q", text)
+		}
+	}
+}
+
+func (h *honeypot) login(user, password string) (*ssh.Client, error) {
+	return ssh.Dial("tcp", h.address, &ssh.ClientConfig{
+		User: user, Auth: []ssh.AuthMethod{ssh.Password(password)}, HostKeyCallback: ssh.InsecureIgnoreHostKey(), Timeout: patience,
+	})
+}
+
+// exec runs one command on a connection of its own.
+func (h *honeypot) exec(command, stdin string) (stdout, stderr string, err error) {
+	h.Helper()
+	client, err := h.login("root", "123456")
+	if err != nil {
+		h.Fatal(err)
+	}
+	defer client.Close()
+	s, err := client.NewSession()
+	if err != nil {
+		h.Fatal(err)
+	}
+	var o, e bytes.Buffer
+	s.Stdin, s.Stdout, s.Stderr = strings.NewReader(stdin), &o, &e
+	err = s.Run(command)
+	return o.String(), e.String(), err
+}
+
+// shout answers with its input in upper case.
+func shout(p *testpodman.Process) int {
+	in, _ := io.ReadAll(p.Stdin)
+	_, _ = p.Stdout.Write(bytes.ToUpper(in))
+	fmt.Fprintf(p.Stderr, "%q", p.Command)
+	return 5
+}
+
+func TestServe(t *testing.T) {
+	h := launch(t, "", func(s *testpodman.Service) { s.Run = shout })
+	started := h.wait("server.start", 1)[0]
+	if started["listeners"] != h.address {
+		t.Errorf("event %v", started)
+	}
+	if warm, _ := h.err.events("pool.warm"); len(warm) == 0 {
+		t.Error("serving without a warm target")
+	}
+	stdout, stderr, err := h.exec("tr a-z A-Z", "hello")
+	var exit *ssh.ExitError
+	if stdout != "HELLO" || stderr != `["/bin/bash" "-c" "tr a-z A-Z"]` || !errors.As(err, &exit) || exit.ExitStatus() != 5 {
+		t.Errorf("stdout %q, stderr %q, %v", stdout, stderr, err)
+	}
+	id := h.wait("session.close", 1)[0]["session"].(string)
+	h.signals <- syscall.SIGTERM
+	if err := h.end(); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	if stop, _ := h.err.events("server.stop"); len(stop) != 1 {
+		t.Errorf("events %v", stop)
+	}
+	left := h.podman.Containers()
+	for _, c := range left {
+		if c.Name != id || c.Running {
+			t.Errorf("left: %+v", c)
+		}
+	}
+	if len(left) != 1 {
+		t.Errorf("%d containers are left, want the session's", len(left))
+	}
+	store, err := evidence.OpenReadOnly(h.state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer store.Close()
+	s, _, err := store.Find(id)
+	if err != nil || s.State != evidence.StateClosed || left[s.Target.Container].Name != id || len(s.Channels) != 1 || *s.Channels[0].Recording.ExitStatus != 5 {
+		t.Errorf("session %+v, %v", s, err)
+	}
+	if files, _ := filepath.Glob(filepath.Join(h.state, "events", "events-*.jsonl")); len(files) == 0 {
+		t.Error("no event file")
+	}
+}
+
+func TestServeWhilePodmanIsAway(t *testing.T) {
+	h := launch(t, "pool: {size: 1, lease_timeout: 1s}", func(s *testpodman.Service) { s.Run = shout })
+	h.wait("server.start", 1)
+	h.podman.Stop()
+	if _, _, err := h.exec("id", ""); err == nil || !strings.Contains(err.Error(), "failed") {
+		t.Errorf("a command without Podman: %v", err)
+	}
+	if fail := h.wait("session.fail", 1)[0]; fail["stage"] != "exec" {
+		t.Errorf("event %v", fail)
+	}
+	if err := h.podman.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if stdout, _, err := h.exec("id", "back"); stdout != "BACK" {
+		t.Errorf("after Podman's return: %q, %v", stdout, err)
+	}
+}
+
+func TestReload(t *testing.T) {
+	h := launch(t, "", nil)
+	h.wait("server.start", 1)
+	rewrite := func(more string) {
+		if err := os.WriteFile(h.config, []byte(settings(h.state, h.address, h.podman.Socket, more)), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		h.signals <- syscall.SIGHUP
+	}
+	rewrite("auth: {mode: static, credentials: [{user: root, password: right}]}\npool: {size: 9}\n")
+	e := h.wait("server.reload", 1)[0]
+	if e["applied"] != "auth.credentials auth.mode" || e["restart_needed"] != "pool.size" {
+		t.Errorf("event %v", e)
+	}
+	if client, err := h.login("root", "wrong"); err == nil {
+		client.Close()
+		t.Error("the old policy still decides")
+	}
+	rewrite("auth: {mode: frobnicate}\n")
+	h.says("configuration not reloaded")
+	rewrite("auth: {mode: static, credentials: [{user: root, password: other}]}\n")
+	if e := h.wait("server.reload", 2)[1]; e["applied"] != "auth.credentials" { // compared with the first reload: the second changed nothing
+		t.Errorf("event %v", e)
+	}
+	client, err := h.login("root", "other")
+	if err != nil {
+		t.Fatal(err)
+	}
+	client.Close()
+}
+
+func TestDrainCutsSessions(t *testing.T) {
+	h := launch(t, "", func(s *testpodman.Service) {
+		s.Run = func(p *testpodman.Process) int { _, _ = io.ReadAll(p.Stdin); return 0 }
+	})
+	h.wait("server.start", 1)
+	client, err := h.login("root", "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	s, err := client.NewSession()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Shell(); err != nil {
+		t.Fatal(err)
+	}
+	h.signals <- os.Interrupt
+	if err := h.end(); err != nil {
+		t.Errorf("end: %v", err)
+	}
+	closed, _ := h.err.events("session.close")
+	if len(closed) != 1 || closed[0]["reason"] != "service stops" {
+		t.Errorf("events %v", closed)
+	}
+}
+
+func TestServeFails(t *testing.T) {
+	busy, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer busy.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	podman := testpodman.New(t)
+	empty := testpodman.New(t)
+	empty.Images = nil
+	stuck := testpodman.New(t)
+	stuck.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/containers/create") {
+			_, _ = io.Copy(io.Discard, r.Body)
+			<-r.Context().Done()
+			return true
+		}
+		return false
+	}
+	broken := testpodman.New(t)
+	broken.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/containers/create") {
+			testpodman.Fail(w, http.StatusInternalServerError, "no space left")
+			return true
+		}
+		return false
+	}
+	const quick = "pool: {start_timeout: 1s}"
+	none := filepath.Join(t.TempDir(), "none.sock")
+	tests := []struct {
+		name, text string
+		want, hint string
+	}{
+		{"port taken", settings(t.TempDir(), busy.Addr().String(), podman.Socket, ""), "listen on " + busy.Addr().String(), "another SSH server"},
+		{"no state directory", settings(file, freeAddress(t), podman.Socket, ""), "make event directory", "state_dir must be writable"},
+		{"no image", settings(t.TempDir(), freeAddress(t), empty.Socket, ""), "target debian: image localhost/target:latest does not exist", "sandtrap-target-debian-build.service"},
+		{"no Podman", settings(t.TempDir(), freeAddress(t), none, quick), "connect to Podman at " + none, "sandtrap-podman.socket"},
+		{"no target", settings(t.TempDir(), freeAddress(t), broken.Socket, quick), "no warm target within 1s: create container from localhost/target:latest: no space left", ""},
+		{"no target in time", settings(t.TempDir(), freeAddress(t), stuck.Socket, quick), "no warm target within 1s: the first is still being made", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := writeConfig(t, "sandtrap.yaml", tt.text)
+			err := runServe(t.Context(), &globals{configPath: path, out: io.Discard, err: io.Discard}, make(chan os.Signal))
+			if err == nil || !strings.Contains(err.Error(), tt.want) || strings.Contains(err.Error(), "\n") || !strings.Contains(hint.Of(err), tt.hint) {
+				t.Errorf("error %v, hint %q", err, hint.Of(err))
+			}
+			if code := exitCode(err); code != exitError {
+				t.Errorf("exit code %d", code)
+			}
+		})
+	}
+}
+
+func TestHostKeyTroubleIsFatal(t *testing.T) {
+	state := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(state, "hostkeys"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(state, "hostkeys", "ssh_host_rsa_key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := writeConfig(t, "sandtrap.yaml", settings(state, freeAddress(t), "/none", ""))
+	err := runServe(t.Context(), &globals{configPath: path, out: io.Discard, err: io.Discard}, make(chan os.Signal))
+	if err == nil || !strings.Contains(err.Error(), "ssh_host_ed25519_key is missing while others are there") || hint.Of(err) == "" {
+		t.Errorf("error %v, hint %q", err, hint.Of(err))
+	}
+}
+
+func TestSignalBeforeReady(t *testing.T) {
+	for name, change := range map[string]func(*testpodman.Service){
+		"no Podman": func(s *testpodman.Service) { s.Stop() },
+		"no target": func(s *testpodman.Service) {
+			s.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+				if strings.HasSuffix(r.URL.Path, "/containers/create") {
+					testpodman.Fail(w, http.StatusInternalServerError, "no")
+					return true
+				}
+				return false
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			h := launch(t, "", change)
+			h.signals <- syscall.SIGHUP // nothing to reload yet
+			h.signals <- syscall.SIGTERM
+			if err := h.end(); exitCode(err) != exitInterrupted {
+				t.Errorf("end: %v", err)
+			}
+		})
+	}
+}
+
+func TestRecoversSessionsAtStart(t *testing.T) {
+	state := t.TempDir()
+	store, err := evidence.Open(state)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const id = "01JQ0000000000000000000001"
+	dir, err := store.Create(id, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(dir.Save(evidence.Session{State: evidence.StateOpen, Start: time.Now()}), dir.Close(), store.Close()); err != nil {
+		t.Fatal(err)
+	}
+	err2 := &output{changed: make(chan struct{})}
+	path := writeConfig(t, "sandtrap.yaml", settings(state, "127.0.0.1:1", "/none", "pool: {start_timeout: 1s}"))
+	if err := runServe(t.Context(), &globals{configPath: path, out: io.Discard, err: err2}, make(chan os.Signal)); err == nil {
+		t.Fatal("served without Podman")
+	}
+	if found, _ := err2.events("session.recover"); len(found) != 1 || found[0]["recovered_session"] != id {
+		t.Errorf("events %v", found)
+	}
+}
+
+func TestNotifications(t *testing.T) {
+	dir, err := os.MkdirTemp("", "sd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(dir, "n"), Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	t.Setenv("NOTIFY_SOCKET", filepath.Join(dir, "n"))
+	if err := conn.SetReadDeadline(time.Now().Add(patience)); err != nil {
+		t.Fatal(err)
+	}
+	h := launch(t, "", nil)
+	expect := func(want string) {
+		t.Helper()
+		buffer := make([]byte, 1024)
+		for {
+			n, err := conn.Read(buffer)
+			if err != nil {
+				t.Fatalf("%q: %v", want, err)
+			}
+			got := string(buffer[:n])
+			if strings.HasPrefix(got, want) {
+				return
+			}
+			if !strings.HasPrefix(got, "STATUS=") { // these may come in between
+				t.Fatalf("message %q, want %q", got, want)
+			}
+		}
+	}
+	expect("STATUS=waiting for Podman")
+	expect("STATUS=warming targets")
+	expect("READY=1\nSTATUS=0 connections, 0 targets leased, ")
+	h.signals <- syscall.SIGHUP
+	expect("RELOADING=1\nMONOTONIC_USEC=")
+	expect("READY=1\nSTATUS=0 connections")
+	h.signals <- syscall.SIGTERM
+	expect("STOPPING=1\nSTATUS=draining: terminated")
+	if err := h.end(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	for address, want := range map[string]string{
+		"0.0.0.0:22": "tcp4", "192.0.2.1:22": "tcp4", "[::]:22": "tcp6", "[2001:db8::1]:22": "tcp6", ":22": "tcp", "localhost:22": "tcp",
+	} {
+		if got := network(address); got != want {
+			t.Errorf("network(%s) = %s, want %s", address, got, want)
+		}
+	}
+}

@@ -1,0 +1,399 @@
+package sshd
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"go.uber.org/goleak"
+	"golang.org/x/crypto/ssh"
+
+	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+// vanish are the places where a client can leave, each as a function that leaves.
+var vanish = map[string]struct {
+	leave    func(*testing.T, *fixture)
+	sessions int
+	reason   string // beginning of
+}{
+	"before identification": {func(t *testing.T, f *fixture) { f.tcp().Close() }, 0, ""},
+	"amid identification": {func(t *testing.T, f *fixture) {
+		c := f.tcp()
+		_, _ = io.WriteString(c, "SSH-2.0-Half")
+		c.Close()
+	}, 0, ""},
+	"after identification": {func(t *testing.T, f *fixture) {
+		c := f.tcp()
+		_, _ = io.WriteString(c, "SSH-2.0-Gone\r\n")
+		_, _ = io.CopyN(io.Discard, c, int64(len(ourLine)))
+		c.Close()
+	}, 0, ""},
+	"amid a packet": {func(t *testing.T, f *fixture) {
+		c := f.tcp()
+		_, _ = io.WriteString(c, "SSH-2.0-Gone\r\n\x00\x00\x01\x00\x05\x14")
+		_, _ = io.CopyN(io.Discard, c, int64(len(ourLine)))
+		c.Close()
+	}, 0, ""},
+	"amid key exchange": {func(t *testing.T, f *fixture) {
+		cfg := clientConfig("root", ssh.Password("x"))
+		cfg.HostKeyCallback = func(string, net.Addr, ssh.PublicKey) error { return errors.New("leave") }
+		if _, _, err := f.login(cfg); err == nil {
+			t.Error("the client stayed")
+		}
+	}, 0, ""},
+	"after key exchange": {func(t *testing.T, f *fixture) {
+		raw := f.tcp()
+		_, _, _, err := ssh.NewClientConn(raw, f.addr, clientConfig("root", ssh.PasswordCallback(func() (string, error) {
+			raw.Close()
+			return "", errors.New("leave")
+		})))
+		if err == nil {
+			t.Error("the client stayed")
+		}
+	}, 0, "authentication failed"},
+	"after authentication": {func(t *testing.T, f *fixture) {
+		_, raw, err := f.login(clientConfig("root", ssh.Password("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		raw.Close()
+	}, 1, "client disconnected"},
+	"by a reset": {func(t *testing.T, f *fixture) {
+		client, raw, err := f.login(clientConfig("root", ssh.Password("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		openChannel(t, client).must(Shell, nil)
+		_ = raw.SetLinger(0)
+		raw.Close()
+	}, 1, "client disconnected"},
+	"with an open channel": {func(t *testing.T, f *fixture) {
+		client, raw, err := f.login(clientConfig("root", ssh.Password("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		openChannel(t, client)
+		raw.Close()
+	}, 1, "client disconnected"},
+	"amid a transfer": {func(t *testing.T, f *fixture) {
+		f.started(func(_ context.Context, s Stream) (int, error) {
+			for chunk := make([]byte, 32<<10); ; {
+				if _, err := s.Stdout(chunk); err != nil {
+					return 0, err
+				}
+			}
+		})
+		client, raw, err := f.login(clientConfig("root", ssh.Password("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := openChannel(t, client)
+		c.must(Exec, command("cat /dev/zero"))
+		_, _ = io.CopyN(io.Discard, c, 1<<20)
+		raw.Close()
+	}, 1, "client disconnected"},
+	"while a program starts": {func(t *testing.T, f *fixture) {
+		starting := make(chan struct{})
+		f.start = func(ctx context.Context, _ Program) (Running, error) {
+			close(starting)
+			<-ctx.Done()
+			return nil, ctx.Err()
+		}
+		client, raw, err := f.login(clientConfig("root", ssh.Password("x")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c := openChannel(t, client)
+		if _, err := c.SendRequest(Shell, false, nil); err != nil {
+			t.Fatal(err)
+		}
+		<-starting
+		raw.Close()
+	}, 1, "client disconnected"},
+}
+
+func TestClientVanishes(t *testing.T) {
+	for name, tt := range vanish {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() { goleak.VerifyNone(t) }) // after the server's end
+			f := listen(t, nil)
+			f.start = func(context.Context, Program) (Running, error) { return runFunc(untilGone), nil }
+			tt.leave(t, f)
+			end := f.events.wait(t, event.ConnectionEnd, 1)[0]
+			if got := field(end, "reason").(string); got == "" || !strings.HasPrefix(got, tt.reason) || strings.Contains(got, "grace") {
+				t.Errorf("connection ended with %q, want %q", got, tt.reason)
+			}
+			// The event comes after the session's end.
+			if got := f.all(); len(got) != tt.sessions {
+				t.Errorf("%d sessions, want %d", len(got), tt.sessions)
+			}
+			for _, s := range f.all() {
+				if got := s.closes(); !cmp.Equal(got, []string{"client disconnected"}) {
+					t.Errorf("session closed with %q", got)
+				}
+			}
+		})
+	}
+}
+
+func TestGlobalRequestsAreRefused(t *testing.T) {
+	f := listen(t, nil)
+	client := f.client()
+	for i, name := range []string{"tcpip-forward", "cancel-tcpip-forward", "keepalive@openssh.com", "hostkeys-prove-00@openssh.com", "", "\x00"} {
+		ok, answer, err := client.SendRequest(name, true, []byte(strings.Repeat("p", 2*maxPayload)))
+		if err != nil || ok || len(answer) != 0 {
+			t.Errorf("%q: %v %q, %v", name, ok, answer, err)
+		}
+		e := f.events.wait(t, event.GlobalRequest, i+1)[i]
+		if got := fields(e, "request", "accepted", "payload"); !cmp.Equal(got, []any{name, false, strings.Repeat("p", maxPayload)}) {
+			t.Errorf("event has %.80q", got)
+		}
+	}
+}
+
+func TestTooMuchChatter(t *testing.T) {
+	f := listen(t, nil)
+	client := f.client()
+	c := openChannel(t, client)
+	for i := range maxChatter + 1 {
+		if i%2 == 0 {
+			_, _, _ = client.SendRequest("x", false, nil)
+		} else {
+			_, _ = c.SendRequest("x", false, nil)
+		}
+	}
+	if got := field(f.events.wait(t, event.ConnectionEnd, 1)[0], "reason"); got != "too many requests" {
+		t.Errorf("connection ended with %q", got)
+	}
+	if got := f.all()[0].closes(); !cmp.Equal(got, []string{"too many requests"}) {
+		t.Errorf("session closed with %q", got)
+	}
+	global, _ := f.events.of(event.GlobalRequest)
+	channel, _ := f.events.of(event.ChannelRequest)
+	if n := len(global) + len(channel); n != maxChatter {
+		t.Errorf("%d events, want %d", n, maxChatter)
+	}
+}
+
+func TestOpenFails(t *testing.T) {
+	f := listen(t, nil)
+	f.open = func(Login) error { return errors.New("disk full") }
+	client, _, err := f.login(clientConfig("root", ssh.Password("x")))
+	if err == nil {
+		_ = client.Wait()
+	}
+	if got := fields(f.events.wait(t, event.SessionFail, 1)[0], "stage", "error"); !cmp.Equal(got, []any{"open", "disk full"}) {
+		t.Errorf("event has %q", got)
+	}
+	if got := field(f.events.wait(t, event.ConnectionEnd, 1)[0], "reason"); got != "session could not be opened" {
+		t.Errorf("connection ended with %q", got)
+	}
+}
+
+func TestPanicEndsOnlyItsConnection(t *testing.T) {
+	var flooded chan struct{} // closed when the victim has sent all it has
+	tests := map[string]struct {
+		change   func(*fixture)
+		sessions int
+	}{
+		"opening": {func(f *fixture) { f.open = func(Login) error { panic("open") } }, 0},
+		"starting": {func(f *fixture) {
+			f.start = func(context.Context, Program) (Running, error) {
+				<-flooded
+				panic("start")
+			}
+		}, 1},
+		"serving": {func(f *fixture) {
+			f.started(func(context.Context, Stream) (int, error) { panic("serve") })
+		}, 1},
+	}
+	for name, tt := range tests {
+		t.Run(name, func(t *testing.T) {
+			t.Cleanup(func() { goleak.VerifyNone(t) })
+			f := listen(t, nil)
+			flooded = make(chan struct{})
+			other := openChannel(t, f.client())
+			other.must(Exec, command("cat"))
+
+			tt.change(f)
+			victim, _, err := f.login(clientConfig("root", ssh.Password("x")))
+			if err == nil {
+				if ch, _, err := victim.OpenChannel("session", nil); err == nil {
+					// More requests than the library keeps for a reader.
+					for range 500 {
+						_, _ = ch.SendRequest(Shell, false, nil)
+					}
+				}
+				close(flooded)
+				_ = victim.Wait()
+			}
+			if got := field(f.events.wait(t, event.ConnectionEnd, 1)[0], "reason"); got != panicked {
+				t.Errorf("connection ended with %q, want %q", got, panicked)
+			}
+			if all := f.all(); len(all) != 1+tt.sessions {
+				t.Errorf("%d sessions", len(all))
+			} else if tt.sessions == 1 && !cmp.Equal(all[1].closes(), []string{panicked}) {
+				t.Errorf("session closed with %q", all[1].closes())
+			}
+			if _, err := other.Write([]byte("still here")); err != nil {
+				t.Fatal(err)
+			}
+			if err := other.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			if got := readAll(other); got != "still here" {
+				t.Errorf("the other connection got %q", got)
+			}
+		})
+	}
+}
+
+func TestPolicyIsAskedForEachConnection(t *testing.T) {
+	var n atomic.Int32
+	f := listen(t, func(c *Config) {
+		c.Policy = func() auth.Policy { n.Add(1); return auth.AcceptAll{} }
+	})
+	f.client()
+	f.client()
+	if n.Load() != 2 {
+		t.Errorf("asked %d times", n.Load())
+	}
+}
+
+// pipes is a listener of connections made by hand, and of errors.
+type pipes struct {
+	conns chan net.Conn
+	fail  func() error // when not nil, called before a connection is taken
+}
+
+func (p *pipes) Accept() (net.Conn, error) {
+	if p.fail != nil {
+		if err := p.fail(); err != nil {
+			return nil, err
+		}
+	}
+	if c, ok := <-p.conns; ok {
+		return c, nil
+	}
+	return nil, net.ErrClosed
+}
+
+func (p *pipes) Close() error { return nil }
+
+func (p *pipes) Addr() net.Addr { return &net.TCPAddr{} }
+
+func TestLoginGraceTime(t *testing.T) {
+	const grace = 2 * time.Minute
+	tests := map[string]func(net.Conn){
+		"silent": func(net.Conn) {},
+		"slow identification": func(c net.Conn) {
+			for _, b := range []byte("SSH-2.0-" + strings.Repeat("slow", 100)) {
+				time.Sleep(time.Second)
+				if _, err := c.Write([]byte{b}); err != nil {
+					return
+				}
+			}
+		},
+		"no key exchange": func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-x\r\n") },
+		"slow packet": func(c net.Conn) {
+			_, _ = io.WriteString(c, "SSH-2.0-x\r\n\x00\x00\x08\x00\x05\x14")
+			for range 1000 {
+				time.Sleep(time.Second)
+				if _, err := c.Write([]byte{0}); err != nil {
+					return
+				}
+			}
+		},
+	}
+	for name, behave := range tests {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				f := prepare(t, func(c *Config) { c.LoginGraceTime = grace })
+				l := &pipes{conns: make(chan net.Conn, 1)}
+				server, client := net.Pipe()
+				l.conns <- server
+				go func() { _ = f.server.Serve(t.Context(), l) }()
+				behaved := make(chan struct{})
+				go func() {
+					behave(client)
+					close(behaved)
+				}()
+				began := time.Now()
+				_, _ = io.Copy(io.Discard, client) // until the server closes
+				if took := time.Since(began); took != grace {
+					t.Errorf("closed after %s, want %s", took, grace)
+				}
+				<-behaved
+				synctest.Wait()
+				end, _ := f.events.of(event.ConnectionEnd)
+				if len(end) != 1 || !cmp.Equal(fields(end[0], "reason", "duration_ms"), []any{"login grace time exceeded", grace.Milliseconds()}) {
+					t.Errorf("events of the end: %v", end)
+				}
+				close(l.conns)
+			})
+		})
+	}
+}
+
+// deadlines is a connection that remembers its deadlines.
+type deadlines struct {
+	net.Conn
+	set chan time.Time
+}
+
+func (d *deadlines) SetDeadline(at time.Time) error {
+	d.set <- at
+	return d.Conn.SetDeadline(at)
+}
+
+func TestLoginGraceTimeEndsWithLogin(t *testing.T) {
+	f := prepare(t, func(c *Config) { c.LoginGraceTime = time.Minute })
+	real, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer real.Close()
+	f.addr = real.Addr().String()
+	l := &pipes{conns: make(chan net.Conn)}
+	ended := make(chan struct{})
+	go func() {
+		_ = f.server.Serve(context.Background(), l)
+		close(ended)
+	}()
+	server := &deadlines{set: make(chan time.Time, 10)}
+	go func() {
+		server.Conn, _ = real.Accept()
+		l.conns <- server
+		close(l.conns)
+	}()
+	before := time.Now()
+	client := f.client()
+	if _, _, err := client.SendRequest("x", true, nil); err != nil { // answered once the login is over
+		t.Fatal(err)
+	}
+	if at := <-server.set; at.Before(before.Add(time.Minute)) || at.After(time.Now().Add(time.Minute)) {
+		t.Errorf("deadline at accept is %s, want a minute from now", at)
+	}
+	if at := <-server.set; !at.IsZero() {
+		t.Errorf("deadline after the login is %s, want none", at)
+	}
+	client.Close()
+	f.server.Shutdown(context.Background())
+	<-ended
+}
+
+func TestLoginFailure(t *testing.T) {
+	long := loginFailure(errors.New(strings.Repeat("x", 1<<20)))
+	if len(long) > maxPayload+100 {
+		t.Errorf("reason of %d bytes", len(long))
+	}
+}

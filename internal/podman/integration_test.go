@@ -29,8 +29,8 @@ func env(name, fallback string) string {
 }
 
 var (
-	socket = env("SANDTRAP_TEST_SOCKET", "/run/sandtrap-pods/podman.sock")
-	image  = env("SANDTRAP_TEST_IMAGE", "localhost/sandtrap-target-debian:latest")
+	socket = env("TEST_SOCKET", "/run/sandtrap-pods/podman.sock")
+	image  = env("TEST_IMAGE", "localhost/sandtrap-target-debian:latest")
 )
 
 func dial(t *testing.T) *Client {

@@ -24,7 +24,7 @@ import (
 
 // childVariable makes the test binary a service that was started by socket
 // activation and tells which sockets it was given.
-const childVariable = "SANDTRAP_TEST_CHILD"
+const childVariable = "TEST_CHILD"
 
 func TestMain(m *testing.M) {
 	if os.Getenv(childVariable) == "" {

@@ -6,8 +6,8 @@ set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 checkout=$(cd "$here/../.." && pwd)
 bootstrap=$checkout/packaging/libexec/debian-bootstrap
-cache=${SANDTRAP_CACHE:-${HOME:-/root}/.cache/sandtrap}
-state_home=${SANDTRAP_RUN:-$checkout/build/disposable}
+cache=${DISPOSABLE_CACHE:-${HOME:-/root}/.cache/sandtrap}
+state_home=${DISPOSABLE_RUN:-$checkout/build/disposable}
 
 die() {
 	printf '%s: %s\n' "$(basename "$0")" "$*" >&2

@@ -58,6 +58,7 @@ type service struct {
 	server *sshd.Server
 
 	listeners []net.Listener
+	unloaded  error // why the latest reload changed nothing, nil when it did
 }
 
 // runServe is the daemon, top to bottom: configuration, evidence, keys, sockets,

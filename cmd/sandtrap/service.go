@@ -81,6 +81,9 @@ func (s *service) status() string {
 	if p.Failure != nil {
 		line += ", degraded: " + strings.ReplaceAll(p.Failure.Error(), "\n", " ")
 	}
+	if s.unloaded != nil {
+		line += ", configuration not reloaded: " + strings.ReplaceAll(s.unloaded.Error(), "\n", " ")
+	}
 	if err := s.events.Err(); err != nil {
 		line += ", refusing sessions: " + strings.ReplaceAll(err.Error(), "\n", " ")
 	}
@@ -91,7 +94,7 @@ func (s *service) status() string {
 // pool and the event log answer. A lock that is never given back ends the
 // watchdog's pings. A Podman that is down does not: restarting us would not help.
 func (s *service) healthy() bool {
-	_ = s.status()
+	_, _ = s.pool.Status(), s.events.Err()
 	return s.server.Accepting(len(s.listeners))
 }
 
@@ -116,7 +119,7 @@ func (s *service) reload() {
 	if err == nil {
 		err = s.setPolicy(loaded.Config.Auth)
 	}
-	if err != nil {
+	if s.unloaded = err; err != nil {
 		s.log.Error("configuration not reloaded", "error", err)
 		return
 	}

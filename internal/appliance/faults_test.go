@@ -273,7 +273,8 @@ func TestReload(t *testing.T) {
 	if r := ssh(t, "root", "echo in"); r.status != 255 {
 		t.Errorf("a broken configuration changed the policy: %+v", r)
 	}
-	if status := must(t, "systemctl", "show", "--value", "-p", "StatusText", "sandtrap.service"); !strings.Contains(status, "warm") {
+	status := must(t, "systemctl", "show", "--value", "-p", "StatusText", "sandtrap.service")
+	if !strings.Contains(status, "warm") || !strings.Contains(status, "not reloaded: ") || !strings.Contains(status, "99-test.yaml:1: auth.mode") {
 		t.Errorf("status = %q", status)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sort"
 	"strings"
 	"sync"
 	"testing"
@@ -239,5 +240,47 @@ func TestStaticCredentials(t *testing.T) {
 	s := lastSession(t)
 	if s.Login.Method != "publickey" || !strings.HasPrefix(s.Login.Fingerprint, "SHA256:") || s.Attempts[len(s.Attempts)-1].KeyState != "verified" {
 		t.Errorf("login = %+v of %+v", s.Login, s.Attempts)
+	}
+}
+
+// Host keys come from credentials where the administrator put them there, and
+// from the state directory, always the same, where not.
+func TestHostKeys(t *testing.T) {
+	scan := func() string {
+		t.Helper()
+		var keys []string
+		for _, line := range strings.Split(must(t, "ssh-keyscan", "-p", "2222", "127.0.0.1"), "\n") {
+			if fields := strings.Fields(line); len(fields) == 3 && fields[0] != "#" {
+				keys = append(keys, fields[1]+" "+fields[2])
+			}
+		}
+		sort.Strings(keys)
+		return strings.Join(keys, "\n")
+	}
+	made := scan()
+	if n := strings.Count(made, "\n") + 1; n != 3 {
+		t.Fatalf("%d host keys, want 3:\n%s", n, made)
+	}
+	must(t, "systemctl", "restart", "sandtrap.service")
+	if again := scan(); again != made {
+		t.Errorf("host keys changed over a restart:\n%s\n%s", made, again)
+	}
+	var want []string
+	for _, keyType := range []string{"ecdsa", "ed25519", "rsa"} {
+		path := "/etc/credstore/ssh_host_" + keyType + "_key"
+		must(t, "mkdir", "-p", "/etc/credstore")
+		must(t, "ssh-keygen", "-q", "-t", keyType, "-N", "", "-C", "", "-f", path)
+		t.Cleanup(func() { _, _ = os.Remove(path), os.Remove(path+".pub") })
+		public, err := os.ReadFile(path + ".pub")
+		if err != nil {
+			t.Fatal(err)
+		}
+		want = append(want, strings.TrimSpace(string(public)))
+	}
+	sort.Strings(want)
+	t.Cleanup(func() { must(t, "systemctl", "restart", "sandtrap.service") })
+	must(t, "systemctl", "restart", "sandtrap.service")
+	if got := scan(); got != strings.Join(want, "\n") {
+		t.Errorf("host keys:\n%s\nwant the credentials:\n%s", got, strings.Join(want, "\n"))
 	}
 }

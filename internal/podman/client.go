@@ -25,9 +25,14 @@ const callTimeout = 30 * time.Second
 // copies to give them to the user namespace: minutes on a slow disk.
 const createTimeout = 5 * time.Minute
 
-// ErrNotFound is wrapped by errors about an image, container or exec session
-// that Podman does not know.
-var ErrNotFound = errors.New("not found")
+var (
+	// ErrNotFound is wrapped by errors about an image, container or exec session
+	// that Podman does not know.
+	ErrNotFound = errors.New("not found")
+	// ErrRefused is wrapped by errors that Podman answered with: it is there, and
+	// will not.
+	ErrRefused = errors.New("refused")
+)
 
 // Client talks to one Podman service. It is safe for concurrent use and survives
 // a restart of the service: each call dials again when it has to.
@@ -81,16 +86,20 @@ func (c *Client) with(ctx context.Context, timeout time.Duration) (context.Conte
 	return merged{ctx, c.conn}, cancel
 }
 
-// wrap gives an error of the bindings its context, and ErrNotFound where Podman
-// answered 404.
+// wrap gives an error of the bindings its context, and ErrNotFound or ErrRefused
+// where it is Podman's answer.
 func wrap(err error, format string, args ...any) error {
 	if err == nil {
 		return nil
 	}
 	verb := fmt.Sprintf(format, args...)
 	var model *errorhandling.ErrorModel
-	if errors.As(err, &model) && model.ResponseCode == http.StatusNotFound {
+	switch {
+	case !errors.As(err, &model):
+		return fmt.Errorf("%s: %w", verb, err)
+	case model.ResponseCode == http.StatusNotFound:
 		return fmt.Errorf("%s: %w (%w)", verb, err, ErrNotFound)
+	default:
+		return fmt.Errorf("%s: %w (%w)", verb, err, ErrRefused)
 	}
-	return fmt.Errorf("%s: %w", verb, err)
 }

@@ -72,7 +72,7 @@ func (p *Pool) retryPending(ctx context.Context) {
 		if !isSession(c.Name) {
 			p.remove(ctx, c.ID, "left over")
 		} else if c.Running {
-			p.stop(ctx, c.ID)
+			p.stop(ctx, c.ID, c.Name)
 		}
 	}
 }

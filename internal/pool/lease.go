@@ -83,8 +83,8 @@ func (p *Pool) take(ctx context.Context, session string) (*warmTarget, error) {
 				return t, nil
 			}
 		}
-		if err != nil && !errors.Is(err, podman.ErrNotFound) {
-			p.warm <- t // Podman is in trouble, not the target
+		if err != nil && !errors.Is(err, podman.ErrNotFound) && !errors.Is(err, podman.ErrRefused) {
+			p.warm <- t // Podman is away, the target may be well
 			return nil, err
 		}
 		p.places <- struct{}{}
@@ -104,21 +104,21 @@ func (l *Lease) Exec(ctx context.Context, program Program) (Stream, error) {
 // cannot be reached the janitor goes on trying. Later calls do nothing.
 func (l *Lease) Release(ctx context.Context) {
 	l.release.Do(func() {
-		l.pool.stop(ctx, l.Container)
+		l.pool.stop(ctx, l.Container, l.Name)
 		<-l.pool.leases
 		l.pool.wakeJanitor()
 	})
 }
 
-// stop stops a container and keeps it, at once or later.
-func (p *Pool) stop(ctx context.Context, id string) {
+// stop stops a session's container and keeps it, at once or later.
+func (p *Pool) stop(ctx context.Context, id, session string) {
 	began := time.Now()
 	if err := p.podman.Stop(ctx, id); err != nil && !errors.Is(err, podman.ErrNotFound) {
 		p.fail("stop", id, err)
 		p.setPending(id)
 		return
 	}
-	p.events.Emit(event.TargetStop, event.F("target", p.cfg.Target.Name), event.F("container", id),
+	p.events.Bind(event.Identity{Session: session}).Emit(event.TargetStop, event.F("target", p.cfg.Target.Name), event.F("container", id),
 		event.F("duration_ms", time.Since(began).Milliseconds()))
 }
 

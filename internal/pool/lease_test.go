@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"testing"
 	"time"
 
@@ -118,6 +119,20 @@ func TestTargetThatVanishesOnRename(t *testing.T) {
 		f.set("rename "+first, podman.ErrNotFound)
 		if l := b.lease(session1); l.Container == first {
 			b.Error("leased without its name")
+		}
+	})
+}
+
+func TestTargetThatPodmanRefuses(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.Size = 1 }, func(b *bubble) {
+		first := f.ids()[0]
+		f.set("inspect "+first, fmt.Errorf("state is damaged (%w)", podman.ErrRefused))
+		if l := b.lease(session1); l.Container == first {
+			b.Error("leased what Podman cannot tell anything about")
+		}
+		if _, ok := f.get(first); ok {
+			b.Error("the refused target was left")
 		}
 	})
 }

@@ -156,7 +156,7 @@ func (p *Pool) reconcile(ctx context.Context) error {
 		if !isSession(c.Name) {
 			p.remove(ctx, c.ID, "left by a predecessor")
 		} else if c.Running {
-			p.stop(ctx, c.ID)
+			p.stop(ctx, c.ID, c.Name)
 		}
 	}
 	return nil

@@ -3,7 +3,10 @@ package session
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
+
+	"github.com/hashicorp/go-hclog"
 
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
@@ -32,10 +35,14 @@ const stdinBuffer = 32 << 10
 func (r *running) Serve(ctx context.Context, client sshd.Stream) (int, error) {
 	// A read from the program does not heed ctx; closing the stream ends it.
 	stop := context.AfterFunc(ctx, func() { r.stream.Close() })
-	r.session.stdin.Go(func() { r.copyInput(client) })
+	r.session.stdin.Go(func() {
+		defer r.survive()
+		r.copyInput(client)
+	})
 	resized := make(chan struct{})
 	go func() {
 		defer close(resized)
+		defer r.survive()
 		r.resize(ctx, client.Resize)
 	}()
 	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
@@ -46,6 +53,16 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) (int, error) {
 		_ = r.stream.Close()
 	}
 	return status, errors.Join(err, r.finish(err))
+}
+
+// survive, deferred in every goroutine of a program, keeps a mistake of ours from
+// ending other sessions. The program ends: it is no longer recorded.
+func (r *running) survive() {
+	if p := recover(); p != nil {
+		s := r.session
+		s.service.Log.Error("program's streams panicked", "session", s.login.ID, "panic", fmt.Sprint(p), "stack", hclog.Stacktrace())
+		_ = r.stream.Close()
+	}
 }
 
 // tee records a chunk, then passes it on.

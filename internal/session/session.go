@@ -30,6 +30,16 @@ type Service struct {
 	Log      hclog.Logger
 }
 
+// The record of a session must stay within what can be read back: these bound
+// the attacker's text in it, in bytes. As JSON a byte may take six.
+const (
+	maxAttemptText = 512 << 10
+	maxProgramText = 1 << 20
+)
+
+// errTooMuchText refuses a program beyond maxProgramText.
+var errTooMuchText = errors.New("commands and environment of this session are too long in all")
+
 // releaseTimeout bounds the stop of a session's target; what is not done by then
 // is left to the pool.
 const releaseTimeout = 30 * time.Second
@@ -48,6 +58,7 @@ type Session struct {
 
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
+	text   int          // bytes of commands, terminals and environment in record
 	ttys   map[int]bool // numbers of the pseudo-terminals in use
 }
 
@@ -78,7 +89,12 @@ func begin(l sshd.Login) evidence.Session {
 		ClientVersion: evidence.Text(l.ClientVersion),
 		Login:         attempt(l.Accepted()).Login(),
 	}
-	for _, a := range l.Attempts {
+	text := 0
+	for i, a := range l.Attempts {
+		if text += len(a.User) + len(a.Password); text > maxAttemptText { // the events have them all
+			record.AttemptsOmitted = len(l.Attempts) - i
+			break
+		}
 		record.Attempts = append(record.Attempts, attempt(a))
 	}
 	return record
@@ -100,6 +116,9 @@ func attempt(t sshd.Tried) evidence.Attempt {
 func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, error) {
 	if err := s.events.Err(); err != nil {
 		return nil, fmt.Errorf("events are being lost: %w", err)
+	}
+	if !s.fits(p) {
+		return nil, errTooMuchText
 	}
 	lease, err := s.target(ctx)
 	if err != nil {
@@ -123,6 +142,21 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	}
 	s.began(r, account.Name)
 	return r, nil
+}
+
+// fits reports whether the record has room for a program's text, and takes it.
+func (s *Session) fits(p sshd.Program) bool {
+	text := len(p.Command) + len(p.Term)
+	for _, e := range p.Env {
+		text += len(e)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.text+text > maxProgramText {
+		return false
+	}
+	s.text += text
+	return true
 }
 
 // target returns the session's lease, taking it if this is the first to need it.

@@ -313,3 +313,53 @@ func TestCloseWaitsForInput(t *testing.T) {
 type readFunc func([]byte) (int, error)
 
 func (f readFunc) Read(p []byte) (int, error) { return f(p) }
+
+// What an attacker says must not make the record too large to be read back.
+func TestRecordStaysWithinBounds(t *testing.T) {
+	st := setUp(t)
+	login := st.login()
+	long := sshd.Tried{Attempt: auth.Attempt{User: strings.Repeat("\x01", 200<<10), Method: "password"}}
+	accepted := login.Accepted()
+	login.Attempts = []sshd.Tried{long, long, long, long, accepted}
+	s := st.open(login)
+	st.podman.exec = func(pool.Program) (pool.Stream, error) {
+		return newStream(0, func(*fakeStream, func([]byte) error, func([]byte) error) error { return nil }), nil
+	}
+	command := strings.Repeat("\x01", 250<<10)
+	refused := 0
+	for i := range 10 {
+		r, err := s.Start(st.Context(), sshd.Program{Channel: i, Kind: sshd.Exec, Command: command})
+		if err != nil {
+			refused++
+			continue
+		}
+		if _, err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close("client disconnected")
+	got := st.saved()
+	if len(got.Attempts) != 2 || got.AttemptsOmitted != 3 || string(got.Login.User) != accepted.User {
+		t.Errorf("%d attempts kept, %d omitted", len(got.Attempts), got.AttemptsOmitted)
+	}
+	if len(got.Channels) != 4 || refused != 6 || got.State != evidence.StateClosed {
+		t.Errorf("%d channels, %d refused, state %s", len(got.Channels), refused, got.State)
+	}
+}
+
+// A mistake of ours in a program's streams ends that program and no more.
+func TestPanicEndsTheProgram(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	st.runs(newStream(0, untilClosed))
+	r := st.start(s, sshd.Program{Kind: sshd.Shell})
+	c := (&client{}).stream()
+	c.Stdin = func([]byte) (int, error) { panic("mistake") }
+	if _, err := r.Serve(st.Context(), c); err == nil {
+		t.Error("the program went on")
+	}
+	s.Close("client disconnected")
+	if got := st.saved(); got.State != evidence.StateClosed || len(got.Channels) != 1 {
+		t.Errorf("session %+v", got)
+	}
+}

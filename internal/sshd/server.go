@@ -113,8 +113,7 @@ type Stream struct {
 
 // Server accepts connections on any number of listeners.
 type Server struct {
-	cfg     Config
-	started time.Time
+	cfg Config
 
 	mu       sync.Mutex // guards all below
 	closing  bool

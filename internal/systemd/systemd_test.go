@@ -278,7 +278,7 @@ func TestUnderJournal(t *testing.T) {
 	}
 	t.Setenv("JOURNAL_STREAM", fmt.Sprintf("%d:%d", st.Dev, st.Ino))
 	if !UnderJournal() {
-		t.Error("the journal is not recognized")
+		t.Error("the journal is not recognised")
 	}
 }
 

@@ -126,7 +126,7 @@ func (s *Service) Stop() {
 	s.server = nil
 	s.mu.Unlock()
 	if server != nil {
-		server.Close()
+		_ = server.Close() // the listener may be gone already
 		<-served
 	}
 }

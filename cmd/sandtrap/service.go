@@ -79,19 +79,22 @@ func (s *service) status() string {
 		line += ", WITHOUT limits"
 	}
 	if p.Failure != nil {
-		line += ", degraded: " + strings.ReplaceAll(p.Failure.Error(), "\n", " ")
+		line += ", degraded: " + oneLine(p.Failure)
 	}
 	if s.unloaded != nil {
-		line += ", configuration not reloaded: " + strings.ReplaceAll(s.unloaded.Error(), "\n", " ")
+		line += ", configuration not reloaded: " + oneLine(s.unloaded)
 	}
 	if err := s.events.Err(); err != nil {
-		line += ", refusing sessions: " + strings.ReplaceAll(err.Error(), "\n", " ")
+		line += ", refusing sessions: " + oneLine(err)
 	}
 	return line
 }
 
-// healthy is what the watchdog asks: the accept loops run, and the server, the
-// pool and the event log answer. A lock that is never given back ends the
+// oneLine is an error as it fits into STATUS=.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", " ") }
+
+// healthy is what the watchdog asks: the accept loops run, and the pool and the
+// event log answer. A lock that is never given back ends the
 // watchdog's pings. A Podman that is down does not: restarting us would not help.
 func (s *service) healthy() bool {
 	_, _ = s.pool.Status(), s.events.Err()

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path"
 	"sync"
 )
 
@@ -22,10 +23,11 @@ var errTooLarge = fmt.Errorf("session.json is larger than %d bytes", maxSession)
 
 // Dir is one session's directory. Its methods are safe for concurrent use.
 type Dir struct {
-	id   string
-	path string
-	root *os.Root
-	mu   sync.Mutex // held while session.json is replaced
+	id    string
+	path  string     // below the state directory
+	root  *os.Root   // of the session
+	store *os.Root   // the state directory; belongs to the Store
+	mu    sync.Mutex // held while session.json is replaced
 }
 
 // Root confines access to the directory.
@@ -34,9 +36,9 @@ func (d *Dir) Root() *os.Root { return d.root }
 // Path returns the directory's path below the state directory.
 func (d *Dir) Path() string { return d.path }
 
-// Save replaces session.json, with Version and ID filled in. When it returns
-// nil the new one, and the names of all files beside it, are on disk; when it
-// fails the old one is whole.
+// Save replaces session.json, with Version and ID filled in; when it fails the
+// old one is whole. A process that dies loses nothing that was saved. A machine
+// that dies may: see Sync.
 func (d *Dir) Save(s Session) error {
 	s.Version, s.ID = Version, d.id
 	if s.Attempts == nil {
@@ -60,6 +62,25 @@ func (d *Dir) Save(s Session) error {
 	return nil
 }
 
+// Sync waits until session.json and the names of all files beside it are on
+// disk, which takes milliseconds: no attacker waits for it.
+func (d *Dir) Sync() error {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	f, err := d.root.Open(sessionFile)
+	if err == nil {
+		err = errors.Join(f.Sync(), f.Close())
+	}
+	err = errors.Join(err, syncDir(d.root, "."))
+	for parent := path.Dir(d.path); parent != "."; parent = path.Dir(parent) {
+		err = errors.Join(err, syncDir(d.store, parent))
+	}
+	if err != nil {
+		return fmt.Errorf("sync session %s: %w", d.id, err)
+	}
+	return nil
+}
+
 // Close releases the directory.
 func (d *Dir) Close() error { return d.root.Close() }
 
@@ -74,17 +95,13 @@ func replace(root *os.Root, b []byte) (err error) {
 		return err
 	}
 	_, err = f.Write(b)
-	if err == nil {
-		err = f.Sync()
-	}
 	if err = errors.Join(err, f.Close()); err == nil {
 		err = root.Rename(newFile, sessionFile)
 	}
 	if err != nil {
 		_ = root.Remove(newFile) // it may not be there, and Save overwrites it
-		return err
 	}
-	return syncDir(root, ".")
+	return err
 }
 
 // syncDir makes the names in a directory durable, see fsync(2).

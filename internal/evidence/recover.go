@@ -71,7 +71,7 @@ func (s *Store) recover(dir string, now time.Time) (Session, error) {
 	}
 	end, damage := recoverChannels(d.root, &session, now)
 	session.State, session.End, session.EndReason = StateRecovered, &end, EndCrash
-	if err := d.Save(session); err != nil {
+	if err := errors.Join(d.Save(session), d.Sync()); err != nil {
 		return Session{}, errors.Join(damage, err)
 	}
 	return session, damage

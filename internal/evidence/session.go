@@ -87,6 +87,9 @@ type Target struct {
 	Image         string `json:"image"`
 	ImageDigest   string `json:"image_digest"`
 	Account       string `json:"account"` // inside the target
+	// PreviousSession is the session that had this container before, when its
+	// source came back in time.
+	PreviousSession string `json:"previous_session,omitempty"`
 }
 
 // Channel is one session channel (RFC 4254 section 6).

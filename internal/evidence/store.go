@@ -58,7 +58,7 @@ func open(dir string) (*Store, error) {
 	return &Store{path: abs, root: root}, nil
 }
 
-// Close releases the store. Directories opened from it stay usable.
+// Close releases the store. Directories opened from it stay usable, but for Sync.
 func (s *Store) Close() error {
 	if s.root == nil {
 		return nil
@@ -79,11 +79,6 @@ func (s *Store) Create(id string, start time.Time) (*Dir, error) {
 	if err := s.root.Mkdir(dir, 0o750); err != nil {
 		return nil, fmt.Errorf("create session directory: %w", err)
 	}
-	for d := day; d != "."; d = path.Dir(d) {
-		if err := syncDir(s.root, d); err != nil {
-			return nil, fmt.Errorf("create session directory: %w", err)
-		}
-	}
 	return s.openDir(dir)
 }
 
@@ -100,7 +95,7 @@ func (s *Store) openDir(dir string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session directory: %w", err)
 	}
-	return &Dir{id: path.Base(dir), path: dir, root: root}, nil
+	return &Dir{id: path.Base(dir), path: dir, root: root, store: s.root}, nil
 }
 
 // load reads the session in a directory below the state directory.

@@ -107,6 +107,19 @@ func isNumber(s string, digits int) bool {
 	return len(s) == digits && strings.Trim(s, "0123456789") == ""
 }
 
+// Each visits the sessions that started at or after since (zero for all), the
+// newest first, until visit returns false. What cannot be read is passed over.
+func (s *Store) Each(ctx context.Context, since time.Time, visit func(Session) bool) error {
+	err := s.walk(ctx, since, nil, func(dir string) bool {
+		session, err := s.load(dir)
+		return err != nil || session.Start.Before(since) || visit(session)
+	})
+	if err != nil {
+		return fmt.Errorf("read sessions: %w", err)
+	}
+	return nil
+}
+
 // ListOptions choose sessions.
 type ListOptions struct {
 	Since time.Time // only those that started then or later; zero for all

@@ -29,7 +29,6 @@ const maxHeaderText = 4096
 type cast struct {
 	pty                   bool
 	output, stderr, input carry
-	text                  []byte // scratch
 }
 
 // carry is the beginning of a UTF-8 sequence whose rest has not come yet. Each
@@ -81,6 +80,12 @@ func bounded(s string) string { return s[:min(len(s), maxHeaderText)] }
 
 // appendEvent appends one event line.
 func (c *cast) appendEvent(b []byte, at time.Duration, code byte, text string) []byte {
+	b = term.AppendJSON(appendCode(b, at, code), text)
+	return append(b, "]\n"...)
+}
+
+// appendCode appends the beginning of an event line.
+func appendCode(b []byte, at time.Duration, code byte) []byte {
 	us := at.Microseconds()
 	b = append(b, '[')
 	b = strconv.AppendInt(b, us/1e6, 10)
@@ -90,9 +95,7 @@ func (c *cast) appendEvent(b []byte, at time.Duration, code byte, text string) [
 	}
 	b = append(b, `, "`...)
 	b = append(b, code)
-	b = append(b, `", `...)
-	b = term.AppendJSON(b, text)
-	return append(b, "]\n"...)
+	return append(b, `", `...)
 }
 
 // appendResize appends a resize event, or nothing for an unknown size.
@@ -105,14 +108,43 @@ func (c *cast) appendResize(b []byte, at time.Duration, s Size) []byte {
 }
 
 // appendStream appends the line for a chunk of one direction, or nothing when
-// the chunk holds no whole character.
+// the chunk shows nothing yet.
 func (c *cast) appendStream(b []byte, at time.Duration, kind Kind, p []byte) []byte {
 	code, from := c.direction(kind)
-	c.text = c.decode(c.text[:0], from, p, kind != KindInput && !c.pty)
-	if len(c.text) == 0 {
-		return b
+	before := len(b)
+	b = append(appendCode(b, at, code), '"')
+	empty := len(b)
+	newlines := kind != KindInput && !c.pty
+	b, p = from.complete(b, p, newlines)
+	b, taken := term.AppendOutput(b, p, newlines)
+	if rest := p[taken:]; len(rest) > 0 {
+		from.n = copy(from.b[:], rest)
 	}
-	return c.appendEvent(b, at, code, string(c.text))
+	if len(b) == empty {
+		return b[:before]
+	}
+	return append(b, "\"]\n"...)
+}
+
+// complete adds the beginning of p to the carried sequence until nothing is
+// carried any more, and returns the rest. Each byte that turns out not to be part
+// of a character becomes U+FFFD.
+func (from *carry) complete(b, p []byte, newlines bool) (out, rest []byte) {
+	for from.n > 0 && len(p) > 0 {
+		from.b[from.n] = p[0]
+		from.n++
+		p = p[1:]
+		for from.n > 0 && utf8.FullRune(from.b[:from.n]) {
+			r, n := utf8.DecodeRune(from.b[:from.n])
+			if r == utf8.RuneError && n == 1 {
+				b = append(b, "\ufffd"...)
+			} else {
+				b, _ = term.AppendOutput(b, from.b[:n], newlines)
+			}
+			from.n = copy(from.b[:], from.b[n:from.n])
+		}
+	}
+	return b, p
 }
 
 // flush appends what is still carried in one direction: sequences that were
@@ -137,42 +169,4 @@ func (c *cast) direction(kind Kind) (code byte, from *carry) {
 	default:
 		return 'o', &c.output
 	}
-}
-
-// decode appends what p adds to a direction as valid UTF-8. Each byte that
-// cannot be part of it becomes U+FFFD; an unfinished sequence waits in from.
-func (c *cast) decode(text []byte, from *carry, p []byte, newlines bool) []byte {
-	// Complete the carried sequence one byte at a time.
-	for from.n > 0 && len(p) > 0 {
-		from.b[from.n] = p[0]
-		from.n++
-		p = p[1:]
-		for from.n > 0 && utf8.FullRune(from.b[:from.n]) {
-			r, n := utf8.DecodeRune(from.b[:from.n])
-			text = appendRune(text, r, newlines)
-			from.n = copy(from.b[:], from.b[n:from.n])
-		}
-	}
-	for i := 0; i < len(p); {
-		if b := p[i]; b < utf8.RuneSelf {
-			text = appendRune(text, rune(b), newlines)
-			i++
-			continue
-		}
-		if !utf8.FullRune(p[i:]) {
-			from.n = copy(from.b[:], p[i:])
-			break
-		}
-		r, n := utf8.DecodeRune(p[i:])
-		text = utf8.AppendRune(text, r)
-		i += n
-	}
-	return text
-}
-
-func appendRune(text []byte, r rune, newlines bool) []byte {
-	if r == '\n' && newlines {
-		return append(text, '\r', '\n')
-	}
-	return utf8.AppendRune(text, r)
 }

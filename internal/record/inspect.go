@@ -83,6 +83,10 @@ func (i *Info) add(f Frame) {
 		if status, ok := f.ExitStatus(); ok {
 			i.Summary.ExitStatus = &status
 		}
+	case KindExitSignal:
+		if name, core, ok := f.ExitSignal(); ok {
+			i.Summary.ExitSignal, i.Summary.CoreDumped = name, core
+		}
 	case KindTruncated:
 		i.Summary.Truncated = true
 	}

@@ -31,17 +31,19 @@ type Kind byte
 
 // The kinds of frames of version 1.
 const (
-	KindTerminal  Kind = 't' // the client's TERM; only with a pty
-	KindCommand   Kind = 'c' // the exec command; a longer one goes on in the next frame
-	KindResize    Kind = 'r' // window size: columns and rows, uint32 each
-	KindOutput    Kind = 'o' // standard output, or what the pty gave
-	KindStderr    Kind = 'e' // standard error; only without a pty
-	KindInput     Kind = 'i' // what the client sent
-	KindInputEOF  Kind = 'z' // the client closed its side; no payload
-	KindMarker    Kind = 'm' // a remark in UTF-8, or as near to it as it came
-	KindExit      Kind = 'x' // the program's exit status, int32
-	KindTruncated Kind = 'q' // the quota is reached and the rest is missing; the quota in bytes, uint64
-	KindEnd       Kind = '.' // recording ended in good order; no payload
+	KindTerminal   Kind = 't' // the client's TERM; only with a pty
+	KindCommand    Kind = 'c' // the exec command; a longer one goes on in the next frame
+	KindResize     Kind = 'r' // window size: columns and rows, uint32 each
+	KindOutput     Kind = 'o' // standard output, or what the pty gave
+	KindStderr     Kind = 'e' // standard error; only without a pty
+	KindInput      Kind = 'i' // what the client sent
+	KindInputEOF   Kind = 'z' // the client closed its side; no payload
+	KindMarker     Kind = 'm' // a remark in UTF-8, or as near to it as it came
+	KindExit       Kind = 'x' // the program's exit status, int32
+	KindExitSignal Kind = 'k' // what killed the program: 1 after a core dump or 0, then the signal's name
+	KindSignal     Kind = 's' // a signal's name, as the client sent it
+	KindTruncated  Kind = 'q' // the quota is reached and the rest is missing; the quota in bytes, uint64
+	KindEnd        Kind = '.' // recording ended in good order; no payload
 )
 
 // Frame is one entry of a raw log.
@@ -65,6 +67,14 @@ func (f Frame) ExitStatus() (status int, ok bool) {
 		return 0, false
 	}
 	return int(int32(binary.BigEndian.Uint32(f.Data))), true
+}
+
+// ExitSignal returns what an exit signal frame holds; ok is false for other frames.
+func (f Frame) ExitSignal() (name string, coreDumped, ok bool) {
+	if f.Kind != KindExitSignal || len(f.Data) == 0 {
+		return "", false, false
+	}
+	return string(f.Data[1:]), f.Data[0] == 1, true
 }
 
 // appendHeader appends the header of a raw log that starts at start.

@@ -57,6 +57,8 @@ type Summary struct {
 	End         time.Time `json:"end,omitzero"` // of the last frame; zero while recording
 	Truncated   bool      `json:"truncated"`    // MaxBytes was reached
 	ExitStatus  *int      `json:"exit_status,omitempty"`
+	ExitSignal  string    `json:"exit_signal,omitempty"` // a name as in RFC 4254, section 6.10, or SIG and a number
+	CoreDumped  bool      `json:"core_dumped,omitempty"`
 }
 
 // file is what a Recorder needs of *os.File.
@@ -199,6 +201,35 @@ func (r *Recorder) Exit(status int) error {
 	at := r.elapsed()
 	r.castBuf = r.enc.appendEvent(r.castBuf[:0], at, 'm', fmt.Sprintf("exit status %d", status))
 	return r.frame(at, KindExit, binary.BigEndian.AppendUint32(nil, uint32(int32(status))))
+}
+
+// ExitSignal records that a signal ended the program. The summary has it even
+// when the files could not take it.
+func (r *Recorder) ExitSignal(name string, coreDumped bool) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.sum.ExitSignal, r.sum.CoreDumped = name, coreDumped
+	at := r.elapsed()
+	r.castBuf = r.enc.appendEvent(r.castBuf[:0], at, 'm', "ended by signal "+name)
+	return r.frame(at, KindExitSignal, exitSignal(name, coreDumped))
+}
+
+func exitSignal(name string, coreDumped bool) []byte {
+	core := byte(0)
+	if coreDumped {
+		core = 1
+	}
+	return append([]byte{core}, name[:min(len(name), maxPayload-1)]...)
+}
+
+// Signal records a signal that the client asked for.
+func (r *Recorder) Signal(name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	at := r.elapsed()
+	name = name[:min(len(name), maxPayload)]
+	r.castBuf = r.enc.appendEvent(r.castBuf[:0], at, 'm', "client sent signal "+name)
+	return r.frame(at, KindSignal, []byte(name))
 }
 
 // Err returns the error that stopped the recording, which may be ErrQuota, or

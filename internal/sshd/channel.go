@@ -22,11 +22,12 @@ type channel struct {
 	envBytes int
 	running  Running   // nil until a program was started
 	resize   chan Size // holds the newest size that the program has not taken yet
+	signals  chan string
 	wg       sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
-	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1)}
+	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1), signals: make(chan string, maxSignals)}
 }
 
 // serve handles requests in the order in which they come until the client, or
@@ -59,6 +60,8 @@ func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
 		return c.env(r)
 	case "window-change":
 		return c.windowChange(r)
+	case "signal":
+		return c.signal(r)
 	case Shell, Exec, Subsystem:
 		return c.start(ctx, r)
 	default:
@@ -82,7 +85,7 @@ func (c *channel) ptyReq(r *ssh.Request) bool {
 		c.report(r, false, event.F("payload", head(r.Payload)))
 		return false
 	}
-	c.program.PTY, c.program.Term, c.program.Size = true, m.Term, Size{m.Columns, m.Rows}
+	c.program.PTY, c.program.Term, c.program.Size, c.program.Modes = true, m.Term, Size{m.Columns, m.Rows}, m.Modes
 	c.report(r, true, event.F("term", head([]byte(m.Term))), event.F("columns", m.Columns), event.F("rows", m.Rows))
 	return true
 }
@@ -140,6 +143,29 @@ func (c *channel) windowChange(r *ssh.Request) bool {
 	return true
 }
 
+// maxSignals bounds the signals that a program has not taken yet.
+const maxSignals = 16
+
+// signal leaves a signal for the running program (RFC 4254, section 6.9). Like
+// windowChange it never waits: signals that come faster than they can be
+// delivered are refused.
+func (c *channel) signal(r *ssh.Request) bool {
+	var m signalRequest
+	ok := ssh.Unmarshal(r.Payload, &m) == nil && c.running != nil && len(m.Signal) <= maxSignalName
+	if ok {
+		select {
+		case c.signals <- m.Signal:
+		default:
+			ok = false
+		}
+	}
+	c.report(r, ok, event.F("payload", head(r.Payload)))
+	return ok
+}
+
+// maxSignalName is more than any name has, in bytes.
+const maxSignalName = 64
+
 // start starts the program that r asks for. The lease of a target happens in it.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
@@ -171,17 +197,29 @@ func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
 	c.wg.Go(func() {
 		defer c.conn.survive()
 		defer cancel()
-		status, err := c.running.Serve(ctx, Stream{Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize})
-		if err == nil {
-			c.exit(status)
+		defer c.ssh.Close() // where the program could not say how it ended
+		err := c.running.Serve(ctx, Stream{
+			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
+			Exit: c.exit, End: c.end,
+		})
+		if err != nil {
+			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)
 		}
-		c.ssh.Close() // the client answers in kind, which ends the request loop
 	})
 }
 
-// exit tells the client how the program ended, and that no more comes
-// (RFC 4254, sections 6.10 and 5.3).
-func (c *channel) exit(status int) {
-	_, _ = c.ssh.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(status)}))
+// exit tells the client how the program ended (RFC 4254, section 6.10).
+func (c *channel) exit(e Exit) {
+	if e.Signal == "" {
+		_, _ = c.ssh.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(e.Status)}))
+		return
+	}
+	_, _ = c.ssh.SendRequest("exit-signal", false, ssh.Marshal(exitSignal{Signal: wireSignal(e.Signal), CoreDumped: e.CoreDumped}))
+}
+
+// end tells the client that no more comes (RFC 4254, section 5.3). The client
+// answers in kind, which ends the request loop.
+func (c *channel) end() {
 	_ = c.ssh.CloseWrite()
+	c.ssh.Close()
 }

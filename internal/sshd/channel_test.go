@@ -204,7 +204,7 @@ func TestOneTerminalOneProgram(t *testing.T) {
 	}
 	c.must("window-change", window(132, 50))
 	c.must(Shell, nil)
-	want := Program{Kind: Shell, PTY: true, Term: "xterm-256color", Size: Size{132, 50}}
+	want := Program{Kind: Shell, PTY: true, Term: "xterm-256color", Size: Size{132, 50}, Modes: "\x00"}
 	if got := <-programs; !cmp.Equal(got, want) {
 		t.Errorf("started %+v, want %+v", got, want)
 	}

@@ -35,8 +35,10 @@ type connection struct {
 }
 
 func newConnection(s *Server, c net.Conn) *connection {
+	opened := time.Now()
 	conn := &connection{
-		server: s, raw: c, id: ulid.Make().String(), opened: time.Now(),
+		// The id's own time says in which day's directory its session is.
+		server: s, raw: c, id: ulid.MustNew(ulid.Timestamp(opened), ulid.DefaultEntropy()).String(), opened: opened,
 		source: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()),
 	}
 	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})

@@ -115,7 +115,14 @@ func (s *fakeSession) closes() []string {
 // runFunc is a Running.
 type runFunc func(context.Context, Stream) (int, error)
 
-func (f runFunc) Serve(ctx context.Context, s Stream) (int, error) { return f(ctx, s) }
+func (f runFunc) Serve(ctx context.Context, s Stream) error {
+	status, err := f(ctx, s)
+	if err == nil {
+		s.Exit(Exit{Status: status})
+		s.End()
+	}
+	return err
+}
 
 // fixture is a server on a loopback address.
 type fixture struct {
@@ -314,6 +321,20 @@ func (c *testChannel) statuses() []uint32 {
 			c.t.Errorf("unexpected request %s %q", r.Type, r.Payload)
 		}
 		all = append(all, m.Status)
+	}
+	return all
+}
+
+// ends waits for the channel's end and returns every exit signal sent.
+func (c *testChannel) ends() []exitSignal {
+	c.t.Helper()
+	var all []exitSignal
+	for r := range c.requests {
+		var m exitSignal
+		if r.Type != "exit-signal" || r.WantReply || ssh.Unmarshal(r.Payload, &m) != nil {
+			c.t.Errorf("unexpected request %s %q", r.Type, r.Payload)
+		}
+		all = append(all, m)
 	}
 	return all
 }

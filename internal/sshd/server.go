@@ -77,8 +77,17 @@ type Session interface {
 
 // Running is a program that was started.
 type Running interface {
-	// Serve moves bytes until the program is gone and returns its exit status.
-	Serve(context.Context, Stream) (exitStatus int, err error)
+	// Serve moves bytes until no more can come, and tells the Stream how the
+	// program ended. It returns when the program's evidence is complete, which
+	// may be later than the end of the channel. Its error is for the record.
+	Serve(context.Context, Stream) error
+}
+
+// Exit is how a program ended; RFC 4254, section 6.10.
+type Exit struct {
+	Status     int
+	Signal     string // without SIG; when not empty, it counts and not Status
+	CoreDumped bool
 }
 
 // Kinds of programs, after the requests of RFC 4254 section 6.5.
@@ -97,6 +106,7 @@ type Program struct {
 	PTY     bool
 	Term    string // TERM; hostile
 	Size    Size
+	Modes   string // encoded terminal modes, RFC 4254 section 8; hostile
 }
 
 // Size is a terminal's size in characters, as the client claims it.
@@ -109,6 +119,13 @@ type Stream struct {
 	Stdout func([]byte) (int, error)
 	Stderr func([]byte) (int, error)
 	Resize <-chan Size
+	// Signals are the names that the client asks to deliver; RFC 4254, section
+	// 6.9. Hostile.
+	Signals <-chan string
+	// Exit tells the client how the program ended. Output may still follow.
+	Exit func(Exit)
+	// End tells the client that nothing more comes, and closes the channel.
+	End func()
 }
 
 // Server accepts connections on any number of listeners.

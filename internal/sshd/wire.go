@@ -27,6 +27,27 @@ type commandRequest struct{ Command string }
 // exitStatus is section 6.10.
 type exitStatus struct{ Status uint32 }
 
+// exitSignal is section 6.10.
+type exitSignal struct {
+	Signal     string
+	CoreDumped bool
+	Message    string
+	Language   string
+}
+
+// signalRequest is section 6.9.
+type signalRequest struct{ Signal string }
+
+// wireSignal is what OpenSSH calls a signal: the names of RFC 4254, section 6.10,
+// and one word for all others.
+func wireSignal(name string) string {
+	switch name {
+	case "ABRT", "ALRM", "FPE", "HUP", "ILL", "INT", "KILL", "PIPE", "QUIT", "SEGV", "TERM", "USR1", "USR2":
+		return name
+	}
+	return "SIG@openssh.com"
+}
+
 // isVariable reports whether name and value can stand in an environment at all;
 // see environ(7).
 func isVariable(name, value string) bool {

@@ -96,14 +96,7 @@ func AppendJSON(b []byte, s string) []byte {
 			continue
 		}
 		r, n := utf8.DecodeRuneInString(s[i:])
-		switch {
-		case r == utf8.RuneError && n == 1:
-			b = append(b, "\ufffd"...)
-		case steers(r):
-			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-		default:
-			b = append(b, s[i:i+n]...)
-		}
+		b = appendRune(b, r, n, s[i:i+n])
 		i += n
 	}
 	return append(b, '"')

@@ -38,7 +38,7 @@ func writeConfig(t *testing.T, name, text string) string {
 }
 
 func TestConfigCheck(t *testing.T) {
-	good := writeConfig(t, "good.yaml", "pool: {size: 3}\n")
+	good := writeConfig(t, "good.yaml", "pool: {min: 3}\n")
 	dropIn := filepath.Join(filepath.Dir(good), "conf.d", "10-more.yaml")
 	if err := os.Mkdir(filepath.Dir(dropIn), 0o755); err != nil {
 		t.Fatal(err)
@@ -46,22 +46,22 @@ func TestConfigCheck(t *testing.T) {
 	if err := os.WriteFile(dropIn, []byte("log: {level: debug}\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	one := writeConfig(t, "one.yaml", "pool: {sizes: 3}\n")
-	two := writeConfig(t, "two.yaml", "pool:\n  size: four\nssh:\n  login_grace_time: 0s\n")
+	one := writeConfig(t, "one.yaml", "pool: {minn: 3}\n")
+	two := writeConfig(t, "two.yaml", "pool:\n  min: four\nssh:\n  login_grace_time: 0s\n")
 	for _, test := range []struct {
 		name, path            string
 		args                  []string
 		out, diagnostics, err string
 	}{
 		{"good", good, []string{"check"}, "good.yaml: ok\nconf.d/10-more.yaml: ok\n", "", ""},
-		{"one", one, []string{"check"}, "", "one.yaml:1: pool.sizes: unknown key (did you mean pool.size?)\n", "the configuration has 1 problem"},
+		{"one", one, []string{"check"}, "", "one.yaml:1: pool.minn: unknown key (did you mean pool.min?)\n", "the configuration has 1 problem"},
 		{
 			"two", two, []string{"check"}, "",
-			"two.yaml:2: pool.size: \"four\" is not a whole number\ntwo.yaml:4: ssh.login_grace_time: 0s is out of range (1s to 10m)\n",
+			"two.yaml:2: pool.min: \"four\" is not a whole number\ntwo.yaml:4: ssh.login_grace_time: 0s is out of range (1s to 10m)\n",
 			"the configuration has 2 problems",
 		},
 		{"argument", good, []string{"check", "/nonexistent/x.yaml"}, "", "/nonexistent/x.yaml: cannot be read: no such file or directory\n", "the configuration has 1 problem"},
-		{"show", one, []string{"show"}, "", "one.yaml:1: pool.sizes: unknown key (did you mean pool.size?)\n", "the configuration has 1 problem"},
+		{"show", one, []string{"show"}, "", "one.yaml:1: pool.minn: unknown key (did you mean pool.min?)\n", "the configuration has 1 problem"},
 		{"format", good, []string{"show", "--format", "xml"}, "", "", `"xml" is not a format, want yaml or json`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -91,7 +91,7 @@ func TestConfigUsage(t *testing.T) {
 
 // TestConfigShow reads back what is shown.
 func TestConfigShow(t *testing.T) {
-	path := writeConfig(t, "sandtrap.yaml", "pool:\n  size: 3\n")
+	path := writeConfig(t, "sandtrap.yaml", "pool:\n  min: 3\n")
 	shown, _, err := runConfigCommand(t, path, "show")
 	if err != nil {
 		t.Fatal(err)
@@ -100,7 +100,7 @@ func TestConfigShow(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"pool.size"}, config.Diff(config.Default(), loaded.Config)); diff != "" {
+	if diff := cmp.Diff([]string{"pool.min"}, config.Diff(config.Default(), loaded.Config)); diff != "" {
 		t.Errorf("changed keys (-want +got):\n%s", diff)
 	}
 
@@ -112,14 +112,14 @@ func TestConfigShow(t *testing.T) {
 	if err := json.Unmarshal([]byte(shown), &tree); err != nil {
 		t.Fatal(err)
 	}
-	if pool, _ := tree["pool"].(map[string]any); pool["size"] != 3.0 {
+	if pool, _ := tree["pool"].(map[string]any); pool["min"] != 3.0 {
 		t.Errorf("pool is %v", tree["pool"])
 	}
 }
 
 func TestConfigShowOrigin(t *testing.T) {
 	t.Setenv("SANDTRAP_POOL__RETAIN", "9")
-	path := writeConfig(t, "sandtrap.yaml", "pool:\n  size: 3\n")
+	path := writeConfig(t, "sandtrap.yaml", "pool:\n  min: 3\n")
 	shown, _, err := runConfigCommand(t, path, "show", "--origin")
 	if err != nil {
 		t.Fatal(err)
@@ -129,7 +129,7 @@ func TestConfigShowOrigin(t *testing.T) {
 		lines[strings.Join(strings.Fields(line), " ")] = true
 	}
 	for _, want := range []string{
-		"pool.size = 3 sandtrap.yaml:2",
+		"pool.min = 3 sandtrap.yaml:2",
 		"pool.retain = 9 environment SANDTRAP_POOL__RETAIN",
 		"pool.max_leases = 64 default",
 	} {

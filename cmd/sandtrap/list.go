@@ -76,7 +76,7 @@ func withStore(g *globals, use func(*evidence.Store) error) error {
 		defer store.Close()
 		err = use(store)
 	}
-	if errors.Is(err, fs.ErrPermission) {
+	if errors.Is(err, fs.ErrPermission) && hint.Of(err) == "" {
 		return hint.Wrap(err, "recordings are for root and for members of the group sandtrap")
 	}
 	return err

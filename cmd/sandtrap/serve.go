@@ -25,7 +25,6 @@ import (
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
-	"github.com/sandtrap/sandtrap/internal/target"
 )
 
 // socketName is the FileDescriptorName= of our sockets.
@@ -91,7 +90,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	defer s.closeListeners()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	poolDone, err := s.warm(ctx, signals)
+	poolDone, err := s.warm(ctx, store, signals)
 	if poolDone != nil {
 		defer func() { stop(); <-poolDone }()
 	}
@@ -182,23 +181,19 @@ func (s *service) closeListeners() {
 // warm connects to Podman, starts the pool and waits until a target is warm. The
 // channel is closed when the pool has cleared up after ctx's end; it is nil where
 // there is no pool.
-func (s *service) warm(ctx context.Context, signals <-chan os.Signal) (<-chan struct{}, error) {
+func (s *service) warm(ctx context.Context, store *evidence.Store, signals <-chan os.Signal) (<-chan struct{}, error) {
 	deadline := time.NewTimer(s.cfg.Pool.StartTimeout)
 	defer deadline.Stop()
 	client, err := s.dial(ctx, signals, deadline.C)
 	if err != nil {
 		return nil, err
 	}
-	c := s.cfg
-	s.pool = pool.New(pool.Config{
-		Target: target.Target{
-			Name: c.Target.Name, Image: c.Target.Image, Hostname: c.Target.Hostname, Account: c.Target.Account,
-			Memory: int64(c.Target.Memory), Pids: c.Target.PIDs, CPUs: c.Target.CPUs,
-		},
-		Size: c.Pool.Size, MaxLeases: c.Pool.MaxLeases, Workers: c.Pool.RefillWorkers,
-		LeaseTimeout: c.Pool.LeaseTimeout, Retain: c.Pool.Retain,
-		BestEffort: c.Limits.Enforcement == config.EnforcementBestEffort,
-	}, pool.Real(client), s.events, s.log.Named("pool"))
+	cfg := poolConfig(s.cfg)
+	cfg.Keep = store.Keeps
+	if cfg.Owners, cfg.Returning, err = containersOf(ctx, store, s.cfg.Pool); err != nil {
+		return nil, stateHint(err)
+	}
+	s.pool = pool.New(cfg, pool.Real(client), s.events, s.log.Named("pool"))
 	done, failed := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(done)
@@ -220,7 +215,7 @@ func (s *service) warm(ctx context.Context, signals <-chan os.Signal) (<-chan st
 			if why == nil {
 				why = errors.New("the first is still being made")
 			}
-			return done, fmt.Errorf("no warm target within %s: %w", c.Pool.StartTimeout, why)
+			return done, fmt.Errorf("no warm target within %s: %w", s.cfg.Pool.StartTimeout, why)
 		}
 	}
 }

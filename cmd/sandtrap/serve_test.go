@@ -241,7 +241,7 @@ func TestServe(t *testing.T) {
 }
 
 func TestServeWhilePodmanIsAway(t *testing.T) {
-	h := launch(t, "pool: {size: 1, lease_timeout: 1s}", func(s *testpodman.Service) { s.Run = shout })
+	h := launch(t, "pool: {min: 1, max: 1, lease_timeout: 1s}", func(s *testpodman.Service) { s.Run = shout })
 	h.wait("server.start", 1)
 	h.podman.Stop()
 	if _, _, err := h.exec("id", ""); err == nil || !strings.Contains(err.Error(), "failed") {

@@ -74,7 +74,10 @@ const statusEvery = 2 * time.Second
 // status is the one line of systemctl status.
 func (s *service) status() string {
 	p := s.pool.Status()
-	line := fmt.Sprintf("%d connections, %d targets leased, %d/%d warm", s.server.Connections(), p.Leased, p.Warm, p.Size)
+	line := fmt.Sprintf("%d connections, %d targets leased, %d/%d warm", s.server.Connections(), p.Leased, p.Warm, p.Goal)
+	if p.Waiting > 0 {
+		line += fmt.Sprintf(", %d sessions wait for a target", p.Waiting)
+	}
 	if p.Unlimited {
 		line += ", WITHOUT limits"
 	}

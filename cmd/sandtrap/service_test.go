@@ -25,9 +25,9 @@ func TestReload(t *testing.T) {
 		}
 		h.signals <- syscall.SIGHUP
 	}
-	rewrite("auth: {mode: static, credentials: [{user: root, password: right}]}\npool: {size: 9}\n")
+	rewrite("auth: {mode: static, credentials: [{user: root, password: right}]}\npool: {min: 9}\n")
 	e := h.wait("server.reload", 1)[0]
-	if e["applied"] != "auth.credentials auth.mode" || e["restart_needed"] != "pool.size" {
+	if e["applied"] != "auth.credentials auth.mode" || e["restart_needed"] != "pool.min" {
 		t.Errorf("event %v", e)
 	}
 	if client, err := h.login("root", "wrong"); err == nil {

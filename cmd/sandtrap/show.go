@@ -120,6 +120,9 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	if t := s.Target; t.Container != "" {
 		line("Target", "%s, account %s", term.Safe(t.Name), term.Safe(t.Account))
 		line("Container", "%s %s", term.Safe(t.Container), term.Safe(t.ContainerName))
+		if t.PreviousSession != "" {
+			line("", "before that of session %s", term.Safe(t.PreviousSession))
+		}
 		line("Image", "%s", term.Safe(t.Image))
 		line("", "%s", term.Safe(t.ImageDigest))
 	}
@@ -177,7 +180,9 @@ func describeChannel(b *strings.Builder, c evidence.Channel) {
 		fmt.Fprintf(b, ", terminal %q %dx%d", c.Terminal, c.Size.Columns, c.Size.Rows)
 	}
 	r := c.Recording
-	if r.ExitStatus != nil {
+	if r.ExitSignal != "" {
+		fmt.Fprintf(b, ", ended by signal %s", term.Safe(r.ExitSignal))
+	} else if r.ExitStatus != nil {
 		fmt.Fprintf(b, ", exit status %d", *r.ExitStatus)
 	}
 	if r.Truncated {

@@ -76,13 +76,30 @@ type Credential struct {
 
 // Pool says how many targets are kept and how long anything waits for one.
 type Pool struct {
-	Size          int           `koanf:"size"`       // warm targets kept ready
-	MaxLeases     int           `koanf:"max_leases"` // targets in use at once
-	RefillWorkers int           `koanf:"refill_workers"`
-	LeaseTimeout  time.Duration `koanf:"lease_timeout"` // a session's wait for a target
-	StartTimeout  time.Duration `koanf:"start_timeout"` // the service's wait for the first warm target
-	Retain        int           `koanf:"retain"`        // stopped containers kept as evidence
+	Min          int           `koanf:"min"`           // warm targets at rest
+	Max          int           `koanf:"max"`           // warm targets at most, when many are leased
+	Burst        int           `koanf:"burst"`         // targets made at the same time at most
+	MaxLeases    int           `koanf:"max_leases"`    // targets in use at once
+	MaxAge       time.Duration `koanf:"max_age"`       // how long a target may stay warm
+	LeaseTimeout time.Duration `koanf:"lease_timeout"` // a session's wait for a target
+	StartTimeout time.Duration `koanf:"start_timeout"` // the service's wait for the first warm target
+	Sticky       Sticky        `koanf:"sticky"`        // who gets the target of an earlier session again
+	StickyWindow time.Duration `koanf:"sticky_window"` // for how long after that session
+	Retain       int           `koanf:"retain"`        // stopped containers kept as evidence
+	RetainAge    time.Duration `koanf:"retain_age"`    // how long they are kept; 0 is no bound
+	RetainBytes  Bytes         `koanf:"retain_bytes"`  // what they have written in all; 0 is no bound
 }
+
+// Sticky is the value of pool.sticky.
+type Sticky string
+
+// Who comes back to the target of an earlier session: nobody, the same address,
+// or the same address with the same credential.
+const (
+	StickyOff                 Sticky = "off"
+	StickySource              Sticky = "source"
+	StickySourceAndCredential Sticky = "source-and-credential"
+)
 
 // Podman says where the container engine answers.
 type Podman struct {
@@ -94,11 +111,23 @@ type Target struct {
 	Name     string  `koanf:"name"`
 	Image    string  `koanf:"image"`
 	Hostname string  `koanf:"hostname"` // one RFC 1123 label
-	Account  string  `koanf:"account"`  // for login names unknown to the target
+	LoginAs  LoginAs `koanf:"login_as"` // how a login name becomes an account
+	Account  string  `koanf:"account"`  // the fallback of LoginAs
 	Memory   Bytes   `koanf:"memory"`
 	PIDs     int64   `koanf:"pids"`
 	CPUs     float64 `koanf:"cpus"` // whole processors' worth of time
 }
+
+// LoginAs is the value of target.login_as.
+type LoginAs string
+
+// The account of a login: that of its name or else the fallback, that of its name
+// or else one made for it, always the fallback.
+const (
+	LoginExisting LoginAs = "existing"
+	LoginCreate   LoginAs = "create"
+	LoginFallback LoginAs = "fallback"
+)
 
 // Limits says what happens when the kernel cannot hold a target to its limits.
 type Limits struct {
@@ -176,18 +205,25 @@ func Default() Config {
 		},
 		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
 		Pool: Pool{
-			Size:          4,
-			MaxLeases:     64,
-			RefillWorkers: 2,
-			LeaseTimeout:  10 * time.Second,
-			StartTimeout:  2 * time.Minute,
-			Retain:        200,
+			Min:          4,
+			Max:          16,
+			Burst:        4,
+			MaxLeases:    64,
+			MaxAge:       time.Hour,
+			LeaseTimeout: 10 * time.Second,
+			StartTimeout: 2 * time.Minute,
+			Sticky:       StickySource,
+			StickyWindow: 10 * time.Minute,
+			Retain:       200,
+			RetainAge:    0,
+			RetainBytes:  10 * GiB,
 		},
 		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock"},
 		Target: Target{
 			Name:     "debian",
 			Image:    "localhost/sandtrap-target-debian:latest",
 			Hostname: "srv01",
+			LoginAs:  LoginExisting,
 			Account:  "root",
 			Memory:   256 * MiB,
 			PIDs:     128,

@@ -17,7 +17,7 @@ import (
 )
 
 // EnvironmentPrefix starts the name of every variable that sets a key;
-// SANDTRAP_POOL__SIZE sets pool.size.
+// SANDTRAP_POOL__MIN sets pool.min.
 const EnvironmentPrefix = "SANDTRAP_"
 
 // LoadOptions says where a configuration comes from.

@@ -41,25 +41,25 @@ func TestLayers(t *testing.T) {
 	dir := t.TempDir()
 	main := filepath.Join(dir, "sandtrap.yaml")
 	first, second := filepath.Join(dir, "conf.d/10-a.yaml"), filepath.Join(dir, "conf.d/20-b.yaml")
-	write(t, main, "pool:\n  size: 5\n  retain: 7\nssh:\n  accept_env: [A, B, C]\n  listen: ['127.0.0.1:22']\n")
-	write(t, first, "pool: {size: 6, max_leases: 9}\nssh:\n  accept_env:\n    - D\n")
-	write(t, second, "pool:\n  size: 7\n  lease_timeout: 1m30s\n")
+	write(t, main, "pool:\n  min: 5\n  retain: 7\nssh:\n  accept_env: [A, B, C]\n  listen: ['127.0.0.1:22']\n")
+	write(t, first, "pool: {min: 6, max_leases: 9}\nssh:\n  accept_env:\n    - D\n")
+	write(t, second, "pool:\n  min: 7\n  lease_timeout: 1m30s\n")
 	write(t, filepath.Join(dir, "conf.d/30-c.yml"), "nonsense: true\n")
 	write(t, filepath.Join(dir, "conf.d/.hidden.yaml"), "nonsense: true\n")
 	loaded, err := Load(LoadOptions{
 		Path: main,
 		Environ: []string{
-			"SANDTRAP_POOL__SIZE=8", "SANDTRAP_TARGET__CPUS=0.5", "SANDTRAP_AUTH__ACCEPT_PUBLIC_KEYS=true",
+			"SANDTRAP_POOL__MIN=8", "SANDTRAP_TARGET__CPUS=0.5", "SANDTRAP_AUTH__ACCEPT_PUBLIC_KEYS=true",
 			"SANDTRAP_SSH__HOST_KEYS=rsa, ed25519", "SANDTRAP_TARGET__MEMORY=1GiB", "PATH=/bin", "SANDTRAP_NOTHING",
 			"STATE_DIRECTORY=/srv/trap:/srv/other",
 		},
-		Overrides: map[string]string{"pool.size": "9", "log.level": "debug"},
+		Overrides: map[string]string{"pool.min": "9", "log.level": "debug"},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	want := Default()
-	want.Pool.Size, want.Pool.Retain, want.Pool.MaxLeases, want.Pool.LeaseTimeout = 9, 7, 9, 90*time.Second
+	want.Pool.Min, want.Pool.Retain, want.Pool.MaxLeases, want.Pool.LeaseTimeout = 9, 7, 9, 90*time.Second
 	want.SSH.AcceptEnv, want.SSH.Listen, want.SSH.HostKeys = []string{"D"}, []string{"127.0.0.1:22"}, []string{KeyRSA, KeyEd25519}
 	want.Target.CPUs, want.Target.Memory = 0.5, GiB
 	want.Auth.AcceptPublicKeys = true
@@ -71,14 +71,14 @@ func TestLayers(t *testing.T) {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	for key, want := range map[string]string{
-		"pool.size":           "command line",
-		"pool.retain":         main + ":3",
-		"pool.max_leases":     first + ":1",
-		"pool.lease_timeout":  second + ":3",
-		"pool.refill_workers": "default",
-		"ssh.accept_env":      first + ":4",
-		"ssh.host_keys":       "environment SANDTRAP_SSH__HOST_KEYS",
-		"state_dir":           "environment STATE_DIRECTORY",
+		"pool.min":           "command line",
+		"pool.retain":        main + ":3",
+		"pool.max_leases":    first + ":1",
+		"pool.lease_timeout": second + ":3",
+		"pool.burst":         "default",
+		"ssh.accept_env":     first + ":4",
+		"ssh.host_keys":      "environment SANDTRAP_SSH__HOST_KEYS",
+		"state_dir":          "environment STATE_DIRECTORY",
 	} {
 		if got := loaded.Origins[key].String(); got != want {
 			t.Errorf("%s comes from %q, want %q", key, got, want)
@@ -114,7 +114,7 @@ func TestStateDirectory(t *testing.T) {
 }
 
 func TestSections(t *testing.T) {
-	for _, text := range []string{"", "# nothing\n", "---\n...\n", "pool:\n  #size: 4\nlog: ~\n", "null\n"} {
+	for _, text := range []string{"", "# nothing\n", "---\n...\n", "pool:\n  #min: 4\nlog: ~\n", "null\n"} {
 		path := filepath.Join(t.TempDir(), "sandtrap.yaml")
 		write(t, path, text)
 		loaded, err := Load(LoadOptions{Path: path})
@@ -177,7 +177,7 @@ func TestJSON(t *testing.T) {
 	var got struct {
 		Auth struct{ Credentials []map[string]string }
 		Pool struct {
-			Size         int
+			Min          int
 			LeaseTimeout string `json:"lease_timeout"`
 		}
 		Target struct{ Memory string }
@@ -185,7 +185,7 @@ func TestJSON(t *testing.T) {
 	if err := json.Unmarshal(data, &got); err != nil {
 		t.Fatal(err)
 	}
-	if got.Pool.Size != 4 || got.Pool.LeaseTimeout != "10s" || got.Target.Memory != "256MiB" {
+	if got.Pool.Min != 4 || got.Pool.LeaseTimeout != "10s" || got.Target.Memory != "256MiB" {
 		t.Errorf("got %+v from %s", got, data)
 	}
 	if diff := cmp.Diff([]map[string]string{{"user": "root", "password": "x"}}, got.Auth.Credentials); diff != "" {

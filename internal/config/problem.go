@@ -10,11 +10,11 @@ import (
 // Problem is one thing wrong with the configuration, on one line.
 type Problem struct {
 	Origin  Origin // where the value at fault was set
-	Key     string // such as "pool.size"; empty when the whole source is at fault
+	Key     string // such as "pool.min"; empty when the whole source is at fault
 	Message string
 }
 
-// Error reads "/etc/sandtrap/sandtrap.yaml:12: pool.size: …".
+// Error reads "/etc/sandtrap/sandtrap.yaml:12: pool.min: …".
 func (p Problem) Error() string {
 	var b strings.Builder
 	b.WriteString(p.Origin.prefix())

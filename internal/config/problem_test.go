@@ -41,28 +41,28 @@ func TestFileProblems(t *testing.T) {
 		name, text string
 		want       []string
 	}{
-		{"unknown key", "pool:\n  sizes: 4\n", []string{"sandtrap.yaml:2: pool.sizes: unknown key (did you mean pool.size?)"}},
-		{"unknown section", "pools:\n  size: 4\n", []string{"sandtrap.yaml:1: pools: unknown key (did you mean pool?)"}},
-		{"key of another section", "size: 4\n", []string{"sandtrap.yaml:1: size: unknown key (did you mean pool.size?)"}},
+		{"unknown key", "pool:\n  mins: 4\n", []string{"sandtrap.yaml:2: pool.mins: unknown key (did you mean pool.min?)"}},
+		{"unknown section", "pools:\n  min: 4\n", []string{"sandtrap.yaml:1: pools: unknown key (did you mean pool?)"}},
+		{"key of another section", "min: 4\n", []string{"sandtrap.yaml:1: min: unknown key (did you mean pool.min?)"}},
 		{"unlike any key", "auth:\n  xyzzy: 4\n", []string{"sandtrap.yaml:2: auth.xyzzy: unknown key"}},
-		{"dotted key", "pool.size: 4\n", []string{"sandtrap.yaml:1: pool.size: unknown key (write it as a section with a key below, without the dot)"}},
+		{"dotted key", "pool.min: 4\n", []string{"sandtrap.yaml:1: pool.min: unknown key (write it as a section with a key below, without the dot)"}},
 		{"odd key", "\"a\\nb\": 4\n", []string{`sandtrap.yaml:1: "a\nb": unknown key`}},
 		{"long key", strings.Repeat("x", 200) + ": 4\n", []string{`sandtrap.yaml:1: "` + strings.Repeat("x", 80) + `…": unknown key`}},
-		{"merge key", "<<: {pool: {size: 1}}\n", []string{`sandtrap.yaml:1: "<<": unknown key`}},
+		{"merge key", "<<: {pool: {min: 1}}\n", []string{`sandtrap.yaml:1: "<<": unknown key`}},
 		{"list as key", "pool:\n  ? [a]\n  : 1\n", []string{"sandtrap.yaml:2: pool: a list or a section cannot be a key"}},
 		{"unknown in a credential", "auth:\n  credentials:\n    - user: a\n      password: b\n      pasword: c\n", []string{
 			"sandtrap.yaml:5: auth.credentials[0].pasword: unknown key (did you mean auth.credentials[0].password?)",
 		}},
-		{"duplicate", "pool:\n  size: 4\n  retain: 3\n  size: 5\n", []string{"sandtrap.yaml:4: pool.size: set twice, first on line 2"}},
+		{"duplicate", "pool:\n  min: 4\n  retain: 3\n  min: 5\n", []string{"sandtrap.yaml:4: pool.min: set twice, first on line 2"}},
 		{"duplicate section", "pool: {}\nlog: {}\npool: {}\n", []string{"sandtrap.yaml:3: pool: set twice, first on line 1"}},
-		{"whole number", "pool:\n\n  size: four\n", []string{`sandtrap.yaml:3: pool.size: "four" is not a whole number`}},
-		{"decimal", "pool:\n  size: 4.5\n", []string{`sandtrap.yaml:2: pool.size: "4.5" is not a whole number`}},
-		{"quoted number", "pool:\n  size: '4'\n", []string{`sandtrap.yaml:2: pool.size: "4" is text, want a whole number (without quotes)`}},
-		{"octal", "pool:\n  size: 010\n", []string{`sandtrap.yaml:2: pool.size: "010" is not a whole number`}},
-		{"huge number", "pool:\n  size: 99999999999999999999\n", []string{"sandtrap.yaml:2: pool.size: 99999999999999999999 is beyond any possible value"}},
-		{"no value", "pool:\n  size:\n", []string{"sandtrap.yaml:2: pool.size: has no value, want a whole number"}},
-		{"list for number", "pool:\n  size: [4]\n", []string{"sandtrap.yaml:2: pool.size: a list stands where a whole number belongs"}},
-		{"section for number", "pool:\n  size: {a: 4}\n", []string{"sandtrap.yaml:2: pool.size: a section stands where a whole number belongs"}},
+		{"whole number", "pool:\n\n  min: four\n", []string{`sandtrap.yaml:3: pool.min: "four" is not a whole number`}},
+		{"decimal", "pool:\n  min: 4.5\n", []string{`sandtrap.yaml:2: pool.min: "4.5" is not a whole number`}},
+		{"quoted number", "pool:\n  min: '4'\n", []string{`sandtrap.yaml:2: pool.min: "4" is text, want a whole number (without quotes)`}},
+		{"octal", "pool:\n  min: 010\n", []string{`sandtrap.yaml:2: pool.min: "010" is not a whole number`}},
+		{"huge number", "pool:\n  min: 99999999999999999999\n", []string{"sandtrap.yaml:2: pool.min: 99999999999999999999 is beyond any possible value"}},
+		{"no value", "pool:\n  min:\n", []string{"sandtrap.yaml:2: pool.min: has no value, want a whole number"}},
+		{"list for number", "pool:\n  min: [4]\n", []string{"sandtrap.yaml:2: pool.min: a list stands where a whole number belongs"}},
+		{"section for number", "pool:\n  min: {a: 4}\n", []string{"sandtrap.yaml:2: pool.min: a section stands where a whole number belongs"}},
 		{"number for section", "pool: 4\n", []string{`sandtrap.yaml:1: pool: "4" is not a section with keys of its own`}},
 		{"list for section", "pool: [4]\n", []string{"sandtrap.yaml:1: pool: a list stands where a section with keys of its own belongs"}},
 		{"text for list", "ssh:\n  accept_env: LANG\n", []string{`sandtrap.yaml:2: ssh.accept_env: "LANG" is not a list`}},
@@ -77,27 +77,27 @@ func TestFileProblems(t *testing.T) {
 		{"duration without unit", "ssh:\n  login_grace_time: 120\n", []string{`sandtrap.yaml:2: ssh.login_grace_time: "120" is not a duration (such as 30s, 2m or 1h30m)`}},
 		{"decimal size unit", "target:\n  memory: 256MB\n", []string{`sandtrap.yaml:2: target.memory: "256MB" is not a size (such as 64KiB, 256MiB or 1GiB)`}},
 		{"enum", "log:\n  level: loud\n", []string{`sandtrap.yaml:2: log.level: "loud" is not one of trace, debug, info, warn, error`}},
-		{"tagged section", "pool: !thing {size: 1}\n", []string{`sandtrap.yaml:1: pool: the YAML tag "!thing" is not supported`}},
+		{"tagged section", "pool: !thing {min: 1}\n", []string{`sandtrap.yaml:1: pool: the YAML tag "!thing" is not supported`}},
 		{"tagged text", "target:\n  hostname: !!binary c3J2\n", []string{"sandtrap.yaml:2: target.hostname: c3J2 is not text, put it in quotes"}},
 		{"top is a list", "- pool\n", []string{"sandtrap.yaml:1: must hold keys with values (key: value)"}},
 		{"top is text", "\nhello\n", []string{"sandtrap.yaml:2: must hold keys with values (key: value)"}},
-		{"two documents", "pool:\n  size: 1\n---\nlog: {}\n", []string{"sandtrap.yaml:3: a second YAML document starts here, only one is read"}},
+		{"two documents", "pool:\n  min: 1\n---\nlog: {}\n", []string{"sandtrap.yaml:3: a second YAML document starts here, only one is read"}},
 		{"broken second document", "pool: {}\n...\nx: [\n", []string{"sandtrap.yaml:3: is not YAML: did not find expected <document start>"}},
-		{"anchor", "pool: &p\n  size: 1\nlog: {}\n", []string{"sandtrap.yaml:1: pool: " + noAnchors}},
-		{"alias", "pool:\n  size: &n 4\n  retain: *n\n", []string{"sandtrap.yaml:2: pool.size: " + noAnchors, "sandtrap.yaml:3: pool.retain: " + noAnchors}},
+		{"anchor", "pool: &p\n  min: 1\nlog: {}\n", []string{"sandtrap.yaml:1: pool: " + noAnchors}},
+		{"alias", "pool:\n  min: &n 4\n  retain: *n\n", []string{"sandtrap.yaml:2: pool.min: " + noAnchors, "sandtrap.yaml:3: pool.retain: " + noAnchors}},
 		{"alias in a list", "ssh:\n  accept_env: [&a X, *a]\n", []string{"sandtrap.yaml:2: ssh.accept_env[0]: " + noAnchors, "sandtrap.yaml:2: ssh.accept_env[1]: " + noAnchors}},
 		{"anchored top", "&a\npool: {}\n", []string{"sandtrap.yaml:1: " + noAnchors}},
-		{"unknown anchor", "pool:\n  size: *n\n", []string{"sandtrap.yaml:2: " + noAnchors}},
+		{"unknown anchor", "pool:\n  min: *n\n", []string{"sandtrap.yaml:2: " + noAnchors}},
 		{"alias bomb", bomb, []string{"sandtrap.yaml:1: a: unknown key", "sandtrap.yaml:2: b: unknown key", "sandtrap.yaml:3: c: unknown key"}},
 		{"colon in value", "pool: {}\nlog: level: info\n", []string{"sandtrap.yaml:2: is not YAML: mapping values are not allowed in this context"}},
 		{"first line", "a: }\n", []string{"sandtrap.yaml:1: is not YAML: did not find expected node content"}},
-		{"indentation", "pool:\n  size: 4\n max: 3\n", []string{"sandtrap.yaml:3: is not YAML: did not find expected key"}},
-		{"tab", "pool:\n\tsize: 4\n", []string{"sandtrap.yaml:2: is not YAML: found character that cannot start any token"}},
+		{"indentation", "pool:\n  min: 4\n max: 3\n", []string{"sandtrap.yaml:3: is not YAML: did not find expected key"}},
+		{"tab", "pool:\n\tmin: 4\n", []string{"sandtrap.yaml:2: is not YAML: found character that cannot start any token"}},
 		{"open bracket", "log: {}\nssh:\n  listen: [a,\npool: {}\n", []string{"sandtrap.yaml:3: is not YAML: did not find expected ',' or ']'"}},
 		{"not UTF-8", "pool: {}\nlog: \xff\n", []string{"sandtrap.yaml:2: is not UTF-8 text without control characters"}},
 		{"control character", "pool: {}\n\nlog: \x01\n", []string{"sandtrap.yaml:3: is not UTF-8 text without control characters"}},
-		{"all at once", "pool:\n  sizes: 1\n  retain: x\n  max_leases: 0\nlog:\n  level: loud\n", []string{
-			"sandtrap.yaml:2: pool.sizes: unknown key (did you mean pool.size?)",
+		{"all at once", "pool:\n  mins: 1\n  retain: x\n  max_leases: 0\nlog:\n  level: loud\n", []string{
+			"sandtrap.yaml:2: pool.mins: unknown key (did you mean pool.min?)",
 			`sandtrap.yaml:3: pool.retain: "x" is not a whole number`,
 			"sandtrap.yaml:4: pool.max_leases: 0 is out of range (1 to 10000)",
 			`sandtrap.yaml:6: log.level: "loud" is not one of trace, debug, info, warn, error`,
@@ -116,7 +116,10 @@ func TestImpossibleValues(t *testing.T) {
 	for _, test := range []struct{ name, text, want string }{
 		{"grace", key("ssh", "login_grace_time: 0s"), "ssh.login_grace_time: 0s is out of range (1s to 10m)"},
 		{"long grace", key("ssh", "login_grace_time: 11m"), "ssh.login_grace_time: 11m is out of range (1s to 10m)"},
-		{"pool", key("pool", "size: -1"), "pool.size: -1 is out of range (1 to 1000)"},
+		{"pool", key("pool", "min: -1"), "pool.min: -1 is out of range (1 to 1000)"},
+		{"pool without room", key("pool", "min: 20"), "pool.min: 20 is more than pool.max, which is 16"},
+		{"sticky", key("pool", "sticky: forever"), `pool.sticky: "forever" is not one of off, source, source-and-credential`},
+		{"login_as", key("target", "login_as: root"), `target.login_as: "root" is not one of existing, create, fallback`},
 		{"memory", key("target", "memory: 1KiB"), "target.memory: 1KiB is out of range (16MiB to 1024GiB)"},
 		{"pids", key("target", "pids: 3"), "target.pids: 3 is out of range (16 to 4194304)"},
 		{"cpus", key("target", "cpus: 0.0"), "target.cpus: 0 is out of range (0.01 to 1024)"},
@@ -174,12 +177,12 @@ func TestTextProblems(t *testing.T) {
 		overrides map[string]string
 		want      []string
 	}{
-		{"unknown", []string{"SANDTRAP_POOL__SIZES=1"}, nil, []string{"SANDTRAP_POOL__SIZES: pool.sizes: unknown key (did you mean pool.size?)"}},
+		{"unknown", []string{"SANDTRAP_POOL__MINS=1"}, nil, []string{"SANDTRAP_POOL__MINS: pool.mins: unknown key (did you mean pool.min?)"}},
 		{"one underscore", []string{"SANDTRAP_XYZZY=1"}, nil, []string{"SANDTRAP_XYZZY: xyzzy: unknown key"}},
 		{"odd name", []string{"SANDTRAP_A\nB=1"}, nil, []string{`"SANDTRAP_A\nB": "a\nb": unknown key`}},
 		{"section", []string{"SANDTRAP_POOL=1"}, nil, []string{"SANDTRAP_POOL: pool: is a section, name a key in it"}},
-		{"type", []string{"SANDTRAP_POOL__SIZE=four"}, nil, []string{`SANDTRAP_POOL__SIZE: pool.size: "four" is not a whole number`}},
-		{"range", []string{"SANDTRAP_POOL__SIZE=0"}, nil, []string{"SANDTRAP_POOL__SIZE: pool.size: 0 is out of range (1 to 1000)"}},
+		{"type", []string{"SANDTRAP_POOL__MIN=four"}, nil, []string{`SANDTRAP_POOL__MIN: pool.min: "four" is not a whole number`}},
+		{"range", []string{"SANDTRAP_POOL__MIN=0"}, nil, []string{"SANDTRAP_POOL__MIN: pool.min: 0 is out of range (1 to 1000)"}},
 		{"list", []string{"SANDTRAP_SSH__HOST_KEYS=rsa,dsa"}, nil, []string{`SANDTRAP_SSH__HOST_KEYS: ssh.host_keys[1]: "dsa" is not one of ed25519, ecdsa, rsa`}},
 		{"credentials", []string{"SANDTRAP_AUTH__CREDENTIALS=root:root"}, nil, []string{"SANDTRAP_AUTH__CREDENTIALS: auth.credentials: can be set in a file only"}},
 		{"state directory", []string{"STATE_DIRECTORY=here"}, nil, []string{`STATE_DIRECTORY: state_dir: "here" is not an absolute path`}},
@@ -202,14 +205,14 @@ func TestTextProblems(t *testing.T) {
 func TestBlame(t *testing.T) {
 	dir := t.TempDir()
 	path := filepath.Join(dir, "sandtrap.yaml")
-	write(t, path, "pool:\n  size: 0\n  retain: -1\nauth:\n  credentials: [{user: a}, {user: b}]\n")
+	write(t, path, "pool:\n  min: 0\n  retain: -1\nauth:\n  credentials: [{user: a}, {user: b}]\n")
 	write(t, dir+"/conf.d/a.yaml", "log:\n  level: [\n")
-	write(t, dir+"/conf.d/b.yaml", "\n\npool:\n  size: 2000\nauth:\n  mode: static\n  credentials:\n    - user: c\n")
+	write(t, dir+"/conf.d/b.yaml", "\n\npool:\n  min: 2000\nauth:\n  mode: static\n  credentials:\n    - user: c\n")
 	_, err := Load(LoadOptions{Path: path})
 	want := []string{
 		"sandtrap.yaml:3: pool.retain: -1 is out of range (0 to 100000)",
 		"conf.d/a.yaml:3: is not YAML: did not find expected node content",
-		"conf.d/b.yaml:4: pool.size: 2000 is out of range (1 to 1000)",
+		"conf.d/b.yaml:4: pool.min: 2000 is out of range (1 to 1000)",
 		"conf.d/b.yaml:8: auth.credentials[0]: has neither password nor public_key",
 	}
 	if err == nil {

@@ -15,6 +15,8 @@ var (
 // enums lists what each string type with a fixed set of values allows.
 var enums = map[reflect.Type][]string{
 	reflect.TypeFor[AuthMode]():    {string(AuthAcceptAll), string(AuthStatic)},
+	reflect.TypeFor[Sticky]():      {string(StickyOff), string(StickySource), string(StickySourceAndCredential)},
+	reflect.TypeFor[LoginAs]():     {string(LoginExisting), string(LoginCreate), string(LoginFallback)},
 	reflect.TypeFor[Enforcement](): {string(EnforcementRequired), string(EnforcementBestEffort)},
 	reflect.TypeFor[LogLevel]():    {string(LogTrace), string(LogDebug), string(LogInfo), string(LogWarn), string(LogError)},
 	reflect.TypeFor[LogFormat]():   {string(FormatAuto), string(FormatText), string(FormatJSON), string(FormatJournal)},
@@ -22,7 +24,7 @@ var enums = map[reflect.Type][]string{
 
 // key is one configuration key as reflection finds it in Config.
 type key struct {
-	path  string // "pool.size"
+	path  string // "pool.min"
 	typ   reflect.Type
 	index []int // for reflect.Value.FieldByIndex
 }

@@ -30,12 +30,17 @@ var ranges = map[string]bounds{
 	"ssh.max_sessions":     {"1", "1000"},
 	"ssh.max_connections":  {"1", "65536"},
 	"ssh.drain_timeout":    {"0s", "1m"},
-	"pool.size":            {"1", "1000"},
+	"pool.min":             {"1", "1000"},
+	"pool.max":             {"1", "1000"},
+	"pool.burst":           {"1", "16"},
 	"pool.max_leases":      {"1", "10000"},
-	"pool.refill_workers":  {"1", "16"},
+	"pool.max_age":         {"1m", "168h"},
 	"pool.lease_timeout":   {"100ms", "10m"},
 	"pool.start_timeout":   {"1s", "1h"},
+	"pool.sticky_window":   {"1s", "168h"},
 	"pool.retain":          {"0", "100000"},
+	"pool.retain_age":      {"0s", "87600h"},
+	"pool.retain_bytes":    {"0", "65536GiB"},
 	"target.memory":        {"16MiB", "1024GiB"},
 	"target.pids":          {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
 	"target.cpus":          {"0.01", "1024"},
@@ -81,6 +86,9 @@ func (c *checker) check(config Config) {
 	}
 	c.path("state_dir", config.StateDir)
 	// With a layer missing, what two keys say together means nothing.
+	if sound && config.Pool.Min > config.Pool.Max {
+		c.blame("pool.min", "%d is more than pool.max, which is %d", config.Pool.Min, config.Pool.Max)
+	}
 	if sound && config.Auth.Mode == AuthStatic && len(config.Auth.Credentials) == 0 {
 		c.blame("auth.mode", "static needs at least one entry in auth.credentials")
 	}

@@ -13,6 +13,7 @@ const (
 	PoolWarm       Kind = "pool.warm"
 	PoolFail       Kind = "pool.fail"
 	PoolRemove     Kind = "pool.remove"
+	PoolEmpty      Kind = "pool.empty"
 	ConnectionOpen Kind = "connection.open"
 	ConnectionDeny Kind = "connection.deny"
 	ConnectionEnd  Kind = "connection.close"
@@ -20,6 +21,7 @@ const (
 	AuthAttempt    Kind = "auth.attempt"
 	SessionOpen    Kind = "session.open"
 	SessionLease   Kind = "session.lease"
+	SessionResume  Kind = "session.resume"
 	SessionFail    Kind = "session.fail"
 	SessionClose   Kind = "session.close"
 	SessionRecover Kind = "session.recover"
@@ -33,6 +35,7 @@ const (
 	ProgramExit    Kind = "program.exit"
 	RecordingStop  Kind = "recording.truncate"
 	ChannelClose   Kind = "channel.close"
+	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
 )
 
@@ -71,13 +74,15 @@ var Catalog = []Definition{
 	{PoolWarm, "f6e35f8902d948ffb4300fc9e69bdd0b", Info, "Target warmed", []string{"target", "container", "image_digest", "duration_ms", "warm"}},
 	{PoolFail, "536389feda49456f815b41b9a18ddd3f", Error, "Target could not be made, stopped or removed", []string{"target", "container", "operation", "error"}},
 	{PoolRemove, "7e85252dccaa4009b10abdfbc7b2f8ed", Info, "Container removed", []string{"target", "container", "reason"}},
+	{PoolEmpty, "1315a337cf7b6785e2a2c2adac3c365d", Warning, "No target is free", []string{"target", "waiting", "leased"}},
 	{ConnectionOpen, "b9fe10e13a5648d0a691fef805c9fcf5", Info, "Connection opened", []string{}},
 	{ConnectionDeny, "d2ca74d62f5b49ae97fab4af8c724ffb", Notice, "Connection refused", []string{"reason"}},
 	{ConnectionEnd, "90b27e9fb5ba4ac5ae2ca945ed541017", Info, "Connection closed", []string{"duration_ms", "reason"}},
 	{ClientVersion, "6683ad25d6c940f1a430d3d870f6bcd9", Info, "Client identified itself", []string{"client_version"}},
 	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
 	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
-	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms"}},
+	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms", "previous_session", "returned"}},
+	{SessionResume, "c105487a7a78f24a141971e1c1b9dcb1", Warning, "Stream to the target was broken and resumed", []string{"target", "container"}},
 	{SessionFail, "a1941bdcdb6a4b999c0e80e7564ddbcc", Error, "Session could not be served", []string{"stage", "error"}},
 	{SessionClose, "11217afb5e8f4686ace7d76587580e78", Notice, "Session closed", []string{"duration_ms", "channels", "input_bytes", "output_bytes", "container", "reason"}},
 	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},
@@ -88,9 +93,10 @@ var Catalog = []Definition{
 	{ShellStart, "f5055f53dca14fec945d558e85e1ad5c", Notice, "Shell started", []string{"channel", "account", "pty"}},
 	{ExecStart, "111524e3b10d46d8a6e63f0c8525c52f", Notice, "Command started", []string{"channel", "account", "pty", "command"}},
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
-	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status"}},
+	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status", "exit_signal", "core_dumped"}},
 	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes"}},
 	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
+	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
 }
 

@@ -10,14 +10,16 @@ var about = map[Kind]string{
 	PoolReady:      "The first target since the start is warm.",
 	PoolWarm:       "A container was made and started, and waits for an attacker.",
 	PoolFail:       "Podman refused or did not answer, or a container is not usable. The pool goes\non trying. While no target is warm, sessions that need one are turned away.",
-	PoolRemove:     "A container is gone for good: it was never used, or older than pool.retain\nallows.",
+	PoolRemove:     "A container is gone for good. It was never used, and *reason* tells why it is\nno longer wanted, or it was evidence beyond what the settings retain.",
+	PoolEmpty:      "Sessions wait for a target, because none is warm or because pool.max\\_leases\nare in use. They wait for pool.lease\\_timeout. Reported every ten seconds at most.",
 	ConnectionOpen: "A client has connected. Every connection ends with *connection.close*.",
 	ConnectionDeny: "The connection was closed before a word was said, because\nssh.max\\_connections are open.",
 	ConnectionEnd:  "The TCP connection is over.",
 	ClientVersion:  "The client sent its identification line, or what it took for one.",
 	AuthAttempt:    "A credential was tried. For a public key there may be two events: the key was\noffered, then the client proved that it holds the private key.",
 	SessionOpen:    "A client has logged in and its evidence directory exists. The connection's\nidentifier is the session's.",
-	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name.",
+	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name. If it is that of an earlier session, *previous\\_session* names it.",
+	SessionResume:  "The connection to the program inside the target that serves the session had\nbroken, as when Podman's service was restarted. The session goes on.",
 	SessionFail:    "Something that the attacker asked for could not be done on our side, or could\nnot be recorded. The client saw an ordinary failure.",
 	SessionClose:   "The connection is gone, the container is stopped and the evidence is complete.",
 	SessionRecover: "At the start a session was found open that a crash had cut off. Its evidence\nwas closed with what was on disk.",
@@ -28,9 +30,10 @@ var about = map[Kind]string{
 	ShellStart:     "A login shell runs in the session's container.",
 	ExecStart:      "A command runs in the session's container.",
 	SubsystemStart: "A subsystem runs in the session's container, usually sftp.",
-	ProgramExit:    "The program of a channel has ended. A status above 128 may stand for a signal.",
+	ProgramExit:    "The program of a channel has ended. If a signal ended it, *exit\\_signal* names\nthat; in targets without a session leader only a status above 128 hints at it.",
 	RecordingStop:  "The recording of a channel has reached recording.max\\_bytes. The channel was\nended with it; nothing went on unrecorded.",
 	ChannelClose:   "A channel on which a program ran is over and its recording is complete.",
+	TargetReturn:   "A source for which the container of an earlier session is reserved has opened a\nsession. If that container could not be had, *reason* tells why, and the session\ngot another.",
 	TargetStop:     "The container of a session was stopped. It is kept as evidence under the\nsession's identifier.",
 }
 
@@ -48,22 +51,26 @@ var meanings = map[string]string{
 	"columns":           "Width of the terminal in characters, as the client claims.",
 	"command":           hostile + "Command line of an exec request.",
 	"container":         "Podman's identifier of the container.",
+	"core_dumped":       "Whether it left a core dump; only with exit\\_signal.",
 	"duration_ms":       "How long it took or lasted, in milliseconds.",
 	"error":             hostile + "What went wrong. The text may quote a client.",
+	"exit_signal":       "Signal that ended the program, without SIG as in RFC 4254, or SIG and its number where that has no name for it.",
 	"exit_status":       "Exit status of the program.",
 	"fingerprint":       "SHA-256 fingerprint of the key, as ssh-keygen -l prints it.",
 	"image_digest":      "Identifier of the image the container was made from.",
 	"input_bytes":       "Recorded bytes from the client.",
 	"key_state":         "**offered** (the client asked whether the key would do) or **verified** (it holds the private key).",
 	"key_type":          "Type of the public key.",
+	"leased":            "Targets in use, those being stopped included.",
 	"limit_bytes":       "The limit in bytes.",
 	"listeners":         "Addresses listened on, separated by spaces.",
 	"method":            "none, password, keyboard-interactive, publickey, hostbased, gssapi-with-mic, or unknown for any other.",
 	"name":              hostile + "Name of an environment variable, its first 1024 bytes.",
-	"operation":         "What was tried: prepare, make, stop or remove.",
+	"operation":         "What was tried: prepare, make, login, rename, stop, remove, measure or retain.",
 	"output_bytes":      "Recorded bytes to the client, standard error included.",
 	"password":          hostile + "The password that was tried.",
 	"payload":           hostile + "The first 1024 bytes of what is not decoded.",
+	"previous_session":  "Identifier of the session that had the container before.",
 	"pty":               "Whether the program has a terminal.",
 	"public_key":        "The key as one line of an authorized\\_keys file.",
 	"reason":            hostile + "Why. A failed handshake may quote the client; other reasons are fixed words.",
@@ -71,6 +78,7 @@ var meanings = map[string]string{
 	"recovered_session": "Identifier of the session that was recovered.",
 	"request":           hostile + "Type of the request, see RFC 4254.",
 	"restart_needed":    "Names of settings, separated by spaces.",
+	"returned":          "Whether the session got the container of an earlier one.",
 	"rows":              "Height of the terminal in characters, as the client claims.",
 	"stage":             "What was being done: open, shell, exec, subsystem, record or close.",
 	"subsystem":         hostile + "Name of the subsystem.",
@@ -80,6 +88,7 @@ var meanings = map[string]string{
 	"value":             hostile + "Value of an environment variable, its first 1024 bytes.",
 	"version":           "Version of SandTrap.",
 	"wait_ms":           "Time between asking for a target and having it, in milliseconds.",
+	"waiting":           "Sessions that wait for a target.",
 	"warm":              "Targets that are warm now.",
 }
 
@@ -91,16 +100,19 @@ var inJournal = map[Kind][]string{
 	PoolWarm:       {"target", "container"},
 	PoolFail:       {"target", "operation"},
 	PoolRemove:     {"target", "container"},
+	PoolEmpty:      {"target", "waiting"},
 	AuthAttempt:    {"method", "accepted"},
 	SessionLease:   {"target", "container"},
+	SessionResume:  {"target", "container"},
 	SessionClose:   {"channels", "input_bytes", "output_bytes"},
 	SessionRecover: {"recovered_session"},
 	ShellStart:     {"channel", "account"},
 	ExecStart:      {"channel", "account"},
 	SubsystemStart: {"channel", "account"},
-	ProgramExit:    {"channel", "exit_status"},
+	ProgramExit:    {"channel"},
 	RecordingStop:  {"channel", "limit_bytes"},
 	ChannelClose:   {"channel", "recording"},
+	TargetReturn:   {"target", "container", "returned"},
 	TargetStop:     {"target", "container"},
 }
 
@@ -140,7 +152,8 @@ until one can be.
 
 The first name is that in JSON, the second that in the journal. An event of the
 service itself has no identity, that is none of the fields from **session** on:
-these are **server.\***, **pool.\***, **session.recover** and **target.stop**.
+these are **server.\***, **pool.\*** and **session.recover**. **target.\*** and
+**session.resume** have a session and no addresses.
 
 **time**
 : UTC with nanoseconds. The journal has its own time.

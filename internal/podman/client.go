@@ -67,6 +67,21 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
+// FreeLocks returns how many of Podman's locks are left: each container takes one.
+// known is false when the service does not tell.
+func (c *Client) FreeLocks(ctx context.Context) (free uint32, known bool, err error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	info, err := system.Info(ctx, nil)
+	if err != nil {
+		return 0, false, wrap(err, "ask Podman for its locks")
+	}
+	if info.Host == nil || info.Host.FreeLocks == nil {
+		return 0, false, nil
+	}
+	return *info.Host.FreeLocks, true, nil
+}
+
 // merged is a caller's context that also carries the bindings' connection.
 type merged struct {
 	context.Context

@@ -74,14 +74,21 @@ func TestContainerLife(t *testing.T) {
 	if running, err := c.Running(ctx, id); err != nil || running {
 		t.Errorf("Running after Stop = %v, %v", running, err)
 	}
+	if size, err := c.Size(ctx, id); err != nil || size != 4096 {
+		t.Errorf("Size = %d, %v", size, err)
+	}
 	if err := c.Remove(ctx, id); err != nil || len(s.Containers()) != 0 {
 		t.Errorf("Remove: %v, left %v", err, s.Containers())
 	}
 	if err := c.Remove(ctx, id); err != nil {
 		t.Errorf("Remove of what is gone: %v", err)
 	}
-	if digest, err := c.ImageDigest(ctx, fakeImage); err != nil || digest != "sha256:"+strings.Repeat("a", 64) {
-		t.Errorf("ImageDigest = %q, %v", digest, err)
+	s.ImageLabels[fakeImage] = map[string]string{"leader": "/l"}
+	if got, err := c.Image(ctx, fakeImage); err != nil || got.Digest != "sha256:"+strings.Repeat("a", 64) || got.Labels["leader"] != "/l" {
+		t.Errorf("Image = %+v, %v", got, err)
+	}
+	if free, known, err := c.FreeLocks(ctx); err != nil || !known || free != 2047 {
+		t.Errorf("FreeLocks = %d, %v, %v", free, known, err)
 	}
 }
 
@@ -98,12 +105,16 @@ var calls = map[string]func(context.Context, *Client) error{
 		return err
 	},
 	"list":  func(ctx context.Context, c *Client) error { _, err := c.List(ctx, "label"); return err },
-	"image": func(ctx context.Context, c *Client) error { _, err := c.ImageDigest(ctx, "x"); return err },
+	"image": func(ctx context.Context, c *Client) error { _, err := c.Image(ctx, "x"); return err },
+	"size":  func(ctx context.Context, c *Client) error { _, err := c.Size(ctx, "id"); return err },
+	"locks": func(ctx context.Context, c *Client) error { _, _, err := c.FreeLocks(ctx); return err },
 	"read file": func(ctx context.Context, c *Client) error {
 		_, err := c.ReadFile(ctx, "id", "/etc/passwd", 100)
 		return err
 	},
-	"exec": func(ctx context.Context, c *Client) error { _, err := c.Exec(ctx, "id", ExecOptions{}); return err },
+	"exec":   func(ctx context.Context, c *Client) error { _, err := c.Exec(ctx, "id", ExecOptions{}); return err },
+	"attach": func(ctx context.Context, c *Client) error { _, err := c.Attach(ctx, "id"); return err },
+	"bridge": func(ctx context.Context, c *Client) error { _, err := c.Bridge(ctx, "id", nil); return err },
 }
 
 func TestErrorAnswers(t *testing.T) {
@@ -137,7 +148,7 @@ func TestGarbageAnswers(t *testing.T) {
 		_, _ = w.Write([]byte("\x00<html>"))
 		return true
 	}
-	for _, name := range []string{"ping", "create", "running", "list", "image", "read file", "exec"} {
+	for _, name := range []string{"ping", "create", "running", "list", "image", "size", "locks", "read file", "exec", "attach", "bridge"} {
 		if err := calls[name](t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -176,7 +187,7 @@ func TestHangEndsWithTheContext(t *testing.T) {
 		untilHangUp(r)
 		return true
 	}
-	for _, name := range []string{"create", "stop", "exec"} {
+	for _, name := range []string{"create", "stop", "exec", "attach", "bridge"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			<-arrived
@@ -305,7 +316,7 @@ func TestSpecLocksDown(t *testing.T) {
 		"image": fakeImage, "name": "n", "hostname": "srv01", "no_new_privileges": true, "cap_drop": []any{"all"},
 		"netns": map[string]any{"nsmode": "none"}, "userns": map[string]any{"nsmode": "no-map"}, "pidns": map[string]any{"nsmode": "private"},
 		"ipcns": map[string]any{"nsmode": "private"}, "utsns": map[string]any{"nsmode": "private"}, "cgroupns": map[string]any{"nsmode": "private"},
-		"image_volume_mode": "ignore", "httpproxy": false, "env_host": false, "systemd": "false",
+		"stdin": false, "image_volume_mode": "ignore", "httpproxy": false, "env_host": false, "systemd": "false",
 	} {
 		if diff := cmp.Diff(want, got[key]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", key, diff)
@@ -326,13 +337,13 @@ func TestSpecLocksDown(t *testing.T) {
 }
 
 func TestSpecUnlimited(t *testing.T) {
-	got := sent(t, Spec{Image: fakeImage, Memory: 1 << 28, Pids: 128, CPUs: 1, Unlimited: true, Command: []string{"sleep"}})
+	got := sent(t, Spec{Image: fakeImage, Memory: 1 << 28, Pids: 128, CPUs: 1, Unlimited: true, Command: []string{"sleep"}, Stdin: true})
 	limits, _ := got["resource_limits"].(map[string]any)
 	if limits["memory"] != nil || limits["cpu"] != nil {
 		t.Errorf("limits %v", limits)
 	}
-	if !cmp.Equal(got["command"], []any{"sleep"}) {
-		t.Errorf("command %v", got["command"])
+	if !cmp.Equal(got["command"], []any{"sleep"}) || got["stdin"] != true {
+		t.Errorf("command %v, stdin %v", got["command"], got["stdin"])
 	}
 }
 

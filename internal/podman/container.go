@@ -24,6 +24,8 @@ type Spec struct {
 	Name     string
 	Hostname string
 	Labels   map[string]string
+	// Stdin gives the main process a standard input that Attach reaches.
+	Stdin bool
 	// Command replaces the image's command when not empty.
 	Command []string
 	// Memory in bytes (swap is not given), Pids in tasks, CPUs in cores. All
@@ -47,6 +49,7 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	yes, no := true, false
 	timeout := uint(0)
 	g.Name, g.Hostname, g.Labels, g.Command = s.Name, s.Hostname, s.Labels, s.Command
+	g.Stdin = &s.Stdin
 	g.UserNS = specgen.Namespace{NSMode: specgen.NoMap}
 	g.PidNS = specgen.Namespace{NSMode: specgen.Private}
 	g.IpcNS = specgen.Namespace{NSMode: specgen.Private}
@@ -169,16 +172,38 @@ func (c *Client) List(ctx context.Context, label string) ([]Container, error) {
 	return list, nil
 }
 
-// ImageDigest returns the id of the image that name stands for now: the SHA-256
-// of its configuration, which names every layer.
-func (c *Client) ImageDigest(ctx context.Context, name string) (string, error) {
+// Image is what a name stands for now.
+type Image struct {
+	// Digest is the image's id: the SHA-256 of its configuration, which names every
+	// layer.
+	Digest string
+	Labels map[string]string
+}
+
+// Image looks an image up.
+func (c *Client) Image(ctx context.Context, name string) (Image, error) {
 	ctx, cancel := c.with(ctx, callTimeout)
 	defer cancel()
 	image, err := images.GetImage(ctx, name, nil)
 	if err != nil {
-		return "", wrap(err, "look up image %s", name)
+		return Image{}, wrap(err, "look up image %s", name)
 	}
-	return "sha256:" + image.ID, nil
+	return Image{Digest: "sha256:" + image.ID, Labels: image.Labels}, nil
+}
+
+// Size returns what the container has written to its own layer, in bytes. Podman
+// walks the whole layer for it.
+func (c *Client) Size(ctx context.Context, id string) (int64, error) {
+	ctx, cancel := c.with(ctx, createTimeout)
+	defer cancel()
+	data, err := containers.Inspect(ctx, id, new(containers.InspectOptions).WithSize(true))
+	if err != nil {
+		return 0, wrap(err, "measure container %.12s", id)
+	}
+	if data.SizeRw == nil {
+		return 0, fmt.Errorf("measure container %.12s: Podman does not tell", id)
+	}
+	return *data.SizeRw, nil
 }
 
 // ReadFile returns a regular file of the container, which must not be larger

@@ -2,14 +2,13 @@ package podman
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net"
-	"net/http"
+	"sync"
 	"time"
 
 	"github.com/containers/podman/v5/pkg/api/handlers"
@@ -38,6 +37,13 @@ type Exec struct {
 	tty    bool
 	conn   *net.UnixConn
 	reader *bufio.Reader
+	ctx    context.Context // ends with Close
+	cancel context.CancelFunc
+
+	settled sync.Once
+	exited  chan struct{} // closed when status and err are set
+	status  int
+	err     error
 }
 
 // Exec starts a program. The caller must Close what it gets.
@@ -46,9 +52,11 @@ func (c *Client) Exec(ctx context.Context, container string, o ExecOptions) (*Ex
 	if err != nil {
 		return nil, err
 	}
-	e := &Exec{client: c, id: id, tty: o.TTY}
+	e := &Exec{client: c, id: id, tty: o.TTY, exited: make(chan struct{})}
+	e.ctx, e.cancel = context.WithCancel(context.Background())
 	if err := e.start(ctx, o); err != nil {
-		e.remove()
+		e.cancel()
+		e.remove(false)
 		return nil, fmt.Errorf("start program in container %.12s: %w", container, err)
 	}
 	return e, nil
@@ -65,28 +73,8 @@ func (c *Client) execCreate(ctx context.Context, container string, o ExecOptions
 	return id, wrap(err, "create exec session in container %.12s", container)
 }
 
-// start asks for the stream by an HTTP upgrade (RFC 9110, section 7.8), after
-// which the connection carries the program's bytes.
+// start asks for the program's stream.
 func (e *Exec) start(ctx context.Context, o ExecOptions) error {
-	ctx, cancel := context.WithTimeout(ctx, callTimeout)
-	defer cancel()
-	conn, err := new(net.Dialer).DialContext(ctx, "unix", e.client.socket)
-	if err != nil {
-		return err
-	}
-	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	e.conn, e.reader = conn.(*net.UnixConn), bufio.NewReaderSize(conn, 32<<10)
-	err = e.upgrade(o)
-	if !stop() { // the context ended first and has closed the connection
-		err = errors.Join(context.Cause(ctx), err)
-	}
-	if err != nil {
-		conn.Close()
-	}
-	return err
-}
-
-func (e *Exec) upgrade(o ExecOptions) error {
 	body := map[string]any{"Detach": false, "Tty": o.TTY}
 	if o.TTY && o.Size.Columns > 0 && o.Size.Rows > 0 {
 		body["w"], body["h"] = clamp(o.Size.Columns), clamp(o.Size.Rows)
@@ -95,26 +83,8 @@ func (e *Exec) upgrade(o ExecOptions) error {
 	if err != nil {
 		return err
 	}
-	url := fmt.Sprintf("http://d/v%s/libpod/exec/%s/start", e.client.version, e.id)
-	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(raw))
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Connection", "Upgrade")
-	req.Header.Set("Upgrade", "tcp")
-	if err := req.Write(e.conn); err != nil {
-		return err
-	}
-	resp, err := http.ReadResponse(e.reader, req)
-	if err != nil {
-		return err
-	}
-	if resp.StatusCode != http.StatusSwitchingProtocols {
-		text, _ := io.ReadAll(io.LimitReader(resp.Body, 4<<10))
-		return fmt.Errorf("answer %s: %q", resp.Status, text)
-	}
-	return nil
+	e.conn, e.reader, err = e.client.upgrade(ctx, "exec/"+e.id+"/start", raw)
+	return err
 }
 
 // Write sends bytes to the program's standard input.
@@ -125,8 +95,16 @@ func (e *Exec) CloseWrite() error { return e.conn.CloseWrite() }
 
 // Copy hands the program's output to stdout and stderr until the program is gone
 // or one of them fails. With a terminal everything goes to stdout. The buffers
-// are reused between calls.
+// are reused between calls. At the end it asks for the exit status.
 func (e *Exec) Copy(stdout, stderr func([]byte) error) error {
+	err := e.copyOutput(stdout, stderr)
+	if err == nil {
+		e.settle(e.askStatus())
+	}
+	return err
+}
+
+func (e *Exec) copyOutput(stdout, stderr func([]byte) error) error {
 	buffer := make([]byte, 32<<10)
 	if e.tty {
 		return copyChunks(e.reader, -1, buffer, stdout)
@@ -189,14 +167,18 @@ func (e *Exec) Resize(ctx context.Context, s Size) error {
 // ioctl_tty(2), TIOCSWINSZ.
 func clamp(n uint32) int { return int(min(n, 0xffff)) }
 
+// Signal cannot be done: Podman's API has no call for it.
+func (e *Exec) Signal(context.Context, string) error {
+	return errors.New("signal program: Podman has no way to signal an exec session")
+}
+
 // exitWait bounds the time between the end of a program's output and its exit
 // status; Podman writes the status before it ends the stream.
 const exitWait = 5 * time.Second
 
-// Wait returns the program's exit status (128 + n after signal n, as Podman
-// reports it). Call it when Copy has returned.
-func (e *Exec) Wait(ctx context.Context) (int, error) {
-	ctx, cancel := e.client.with(ctx, exitWait)
+// askStatus returns the exit status of a program whose output has ended.
+func (e *Exec) askStatus() (int, error) {
+	ctx, cancel := e.client.with(e.ctx, exitWait)
 	defer cancel()
 	for pause := time.Millisecond; ; pause = min(2*pause, 100*time.Millisecond) {
 		state, err := containers.ExecInspect(ctx, e.id, nil)
@@ -214,18 +196,49 @@ func (e *Exec) Wait(ctx context.Context) (int, error) {
 	}
 }
 
+// settle sets what Wait returns; only the first time counts.
+func (e *Exec) settle(status int, err error) {
+	e.settled.Do(func() {
+		e.status, e.err = status, err
+		close(e.exited)
+	})
+}
+
+// Exited is closed when Wait would not block: when Copy has come to the end, or
+// Close was called.
+func (e *Exec) Exited() <-chan struct{} { return e.exited }
+
+// Wait returns the program's exit status: 128 + n after signal n, as Podman
+// reports it.
+func (e *Exec) Wait(ctx context.Context) (int, error) {
+	select {
+	case <-e.exited:
+		return e.status, e.err
+	case <-ctx.Done():
+		return 0, fmt.Errorf("wait for program: %w", context.Cause(ctx))
+	}
+}
+
 // Close ends the streams and forgets the exec session. It does not end the
-// program: that dies with its container.
-func (e *Exec) Close() error {
+// program: that dies with its container. Later calls do nothing more.
+func (e *Exec) Close() error { return e.end(false) }
+
+func (e *Exec) end(kill bool) error {
 	err := e.conn.Close()
-	e.remove()
+	e.cancel()
+	e.settle(0, fmt.Errorf("wait for program: %w", net.ErrClosed))
+	e.remove(kill)
 	return err
 }
 
+// removeTimeout bounds what Close waits for. What is not removed goes with the
+// container.
+const removeTimeout = 5 * time.Second
+
 // remove drops Podman's record of the session. Where the program still runs
-// Podman refuses, and the record goes with the container.
-func (e *Exec) remove() {
-	ctx, cancel := e.client.with(context.Background(), callTimeout)
+// Podman either kills it or refuses, and the record goes with the container.
+func (e *Exec) remove(kill bool) {
+	ctx, cancel := e.client.with(context.Background(), removeTimeout)
 	defer cancel()
-	_ = containers.ExecRemove(ctx, e.id, nil)
+	_ = containers.ExecRemove(ctx, e.id, new(containers.ExecRemoveOptions).WithForce(kill))
 }

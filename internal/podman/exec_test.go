@@ -253,40 +253,72 @@ func TestServiceDiesAmidAStream(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer e.Close()
+	s.Stop() // what runs, runs on
 	var stdout bytes.Buffer
 	if err := e.Copy(collect(&stdout), nil); err != nil || stdout.String() != "last words" {
 		t.Errorf("Copy = %v, %q", err, stdout.String())
 	}
-	s.Stop()
 	if _, err := e.Wait(t.Context()); err == nil {
 		t.Error("an exit status out of nowhere")
 	}
 	if err := e.Resize(t.Context(), Size{1, 1}); err == nil {
 		t.Error("Resize without a service")
 	}
+	if err := e.Signal(t.Context(), "TERM"); err == nil {
+		t.Error("a signal was sent")
+	}
 }
 
 func TestWaitForAProgramThatGoesOn(t *testing.T) {
 	s, c := fakeClient(t)
 	finish := make(chan struct{})
-	asked := 0
-	s.Run = func(p *testpodman.Process) int { <-finish; return 0 }
+	s.Run = func(*testpodman.Process) int { <-finish; return 0 }
+	e, err := c.Exec(t.Context(), fakeContainer(t, c), ExecOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
 	ctx, cancel := context.WithCancel(t.Context())
-	s.Answer = func(_ http.ResponseWriter, r *http.Request) bool {
-		if strings.HasPrefix(r.URL.Path[strings.Index(r.URL.Path, "libpod/")+7:], "exec/") && strings.HasSuffix(r.URL.Path, "/json") {
-			if asked++; asked == 3 {
-				cancel()
-			}
+	cancel()
+	if _, err := e.Wait(ctx); !errors.Is(err, context.Canceled) {
+		t.Errorf("Wait = %v", err)
+	}
+	waiting := make(chan error)
+	go func() {
+		<-e.Exited()
+		_, err := e.Wait(context.Background())
+		waiting <- err
+	}()
+	e.Close()
+	if err := <-waiting; !errors.Is(err, net.ErrClosed) {
+		t.Errorf("Wait after Close = %v", err)
+	}
+	close(finish)
+}
+
+// TestStatusComesLate: the stream has ended and Podman does not know yet.
+func TestStatusComesLate(t *testing.T) {
+	s, c := fakeClient(t)
+	s.Run = func(*testpodman.Process) int { return 7 }
+	asked := 0
+	s.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.Contains(r.URL.Path, "/libpod/exec/") || !strings.HasSuffix(r.URL.Path, "/json") {
+			return false
 		}
-		return false
+		if asked++; asked > 3 {
+			return false
+		}
+		testpodman.Reply(w, http.StatusOK, map[string]any{"Running": true})
+		return true
 	}
 	e, err := c.Exec(t.Context(), fakeContainer(t, c), ExecOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.Wait(ctx); !errors.Is(err, context.Canceled) {
-		t.Errorf("Wait = %v", err)
+	defer e.Close()
+	if err := e.Copy(nil, nil); err != nil {
+		t.Error(err)
 	}
-	close(finish)
-	e.Close()
+	if status, err := e.Wait(t.Context()); status != 7 || err != nil {
+		t.Errorf("Wait = %d, %v", status, err)
+	}
 }

@@ -134,8 +134,8 @@ func TestLifeOfAContainer(t *testing.T) {
 
 func TestMissingThings(t *testing.T) {
 	c := dial(t)
-	if _, err := c.ImageDigest(t.Context(), "localhost/no-such-image:latest"); !errors.Is(err, ErrNotFound) {
-		t.Errorf("ImageDigest = %v, want ErrNotFound", err)
+	if _, err := c.Image(t.Context(), "localhost/no-such-image:latest"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Image = %v, want ErrNotFound", err)
 	}
 	if _, err := c.Running(t.Context(), "no-such-container"); !errors.Is(err, ErrNotFound) {
 		t.Errorf("Running = %v, want ErrNotFound", err)

@@ -15,7 +15,9 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"go.uber.org/goleak"
 
+	"github.com/sandtrap/sandtrap/internal/attach"
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/target"
 )
@@ -28,7 +30,10 @@ var errDown = errors.New("connection refused")
 type box struct {
 	podman.Container
 	limited bool
+	starts  int
 	stops   int
+	leader  *fakeLeader // the latest
+	link    Connection
 }
 
 // fake is a Podman in memory. Every call takes a moment of the bubble's time.
@@ -36,21 +41,29 @@ type fake struct {
 	mu     sync.Mutex // guards all below
 	boxes  map[string]*box
 	made   int
-	calls  []string          // "verb id"
-	broken map[string]error  // what a verb answers, by verb or "verb id"
-	slow   time.Duration     // how long Create takes
+	calls  []string         // "verb id"
+	broken map[string]error // what a verb answers, by verb or "verb id"
+	hung   map[string]bool  // verbs, or "verb id", that take until their context ends
+	slow   map[string]time.Duration
 	busy   int               // Creates at this moment
 	most   int               // the largest busy
 	passwd string            // of every image
-	digest string            // of the image
+	image  podman.Image      // there is one
 	spec   podman.Spec       // the latest
 	limits error             // what Start answers for a container with limits
 	names  map[string]string // names of removed containers by id
+	sizes  map[string]int64
+	locks  int64 // free
+	told   bool  // whether the service tells how many
+	login  func(l *fakeLeader) error
+	ends   bool // the main process of a container ends at once
 }
 
 func newFake() *fake {
 	return &fake{
-		boxes: map[string]*box{}, broken: map[string]error{}, names: map[string]string{}, digest: "sha256:one",
+		boxes: map[string]*box{}, broken: map[string]error{}, hung: map[string]bool{}, slow: map[string]time.Duration{},
+		names: map[string]string{}, sizes: map[string]int64{},
+		image:  podman.Image{Digest: "sha256:one", Labels: map[string]string{target.LeaderLabel: "/leader"}},
 		passwd: "root:x:0:0::/root:/bin/bash\nadmin:x:1000:1000::/home/admin:/bin/bash\n",
 	}
 }
@@ -58,12 +71,20 @@ func newFake() *fake {
 // enter begins a call: it is counted and perhaps refused. It holds the lock when
 // it succeeds.
 func (f *fake) enter(ctx context.Context, verb, id string) error {
-	time.Sleep(time.Millisecond)
+	call := strings.TrimSpace(verb + " " + id)
 	f.mu.Lock()
-	f.calls = append(f.calls, strings.TrimSpace(verb+" "+id))
+	f.calls = append(f.calls, call)
+	slow, hung := time.Millisecond+f.slow[verb], f.hung[verb] || f.hung[call]
+	f.mu.Unlock()
+	if hung {
+		<-ctx.Done()
+	} else {
+		time.Sleep(slow)
+	}
+	f.mu.Lock()
 	err := f.broken[verb]
 	if err == nil {
-		err = f.broken[verb+" "+id]
+		err = f.broken[call]
 	}
 	if err == nil {
 		err = ctx.Err()
@@ -83,21 +104,19 @@ func (f *fake) find(id string) (*box, error) {
 	return b, nil
 }
 
-func (f *fake) ImageDigest(ctx context.Context, _ string) (string, error) {
+func (f *fake) Image(ctx context.Context, _ string) (podman.Image, error) {
 	if err := f.enter(ctx, "image", ""); err != nil {
-		return "", err
+		return podman.Image{}, err
 	}
 	defer f.mu.Unlock()
-	return f.digest, nil
+	return f.image, nil
 }
 
 func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 	f.mu.Lock()
 	f.busy++
 	f.most = max(f.most, f.busy)
-	slow := f.slow
 	f.mu.Unlock()
-	time.Sleep(slow)
 	err := f.enter(ctx, "create", "")
 	if err != nil {
 		f.mu.Lock()
@@ -108,6 +127,7 @@ func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 		return "", err
 	}
 	f.made++
+	f.locks--
 	id := fmt.Sprintf("c%d", f.made)
 	f.boxes[id] = &box{Container: podman.Container{ID: id, Name: s.Name, Labels: s.Labels}, limited: !s.Unlimited}
 	f.spec = s
@@ -124,9 +144,24 @@ func (f *fake) Start(ctx context.Context, id string) error {
 		return f.limits
 	}
 	if err == nil {
-		b.Running = true
+		b.Running = !f.ends
+		b.starts++
 	}
 	return err
+}
+
+func (f *fake) Connect(ctx context.Context, c Connection) (Leader, error) {
+	if err := f.enter(ctx, "connect", c.Container); err != nil {
+		return nil, err
+	}
+	defer f.mu.Unlock()
+	b, err := f.find(c.Container)
+	if err != nil {
+		return nil, err
+	}
+	b.link = c
+	b.leader = &fakeLeader{fake: f, id: c.Container, done: make(chan struct{})}
+	return b.leader, nil
 }
 
 func (f *fake) Rename(ctx context.Context, id, name string) error {
@@ -161,6 +196,7 @@ func (f *fake) Remove(ctx context.Context, id string) error {
 	defer f.mu.Unlock()
 	if b := f.boxes[id]; b != nil {
 		f.names[id] = b.Name
+		f.locks++
 	}
 	delete(f.boxes, id)
 	return nil
@@ -201,19 +237,94 @@ func (f *fake) ReadFile(ctx context.Context, id, path string, limit int64) ([]by
 	return []byte(f.passwd), nil
 }
 
-func (f *fake) Exec(ctx context.Context, id string, _ Program) (Stream, error) {
-	if err := f.enter(ctx, "exec", id); err != nil {
-		return nil, err
+func (f *fake) Size(ctx context.Context, id string) (int64, error) {
+	if err := f.enter(ctx, "size", id); err != nil {
+		return 0, err
 	}
 	defer f.mu.Unlock()
+	_, err := f.find(id)
+	return f.sizes[id], err
+}
+
+func (f *fake) FreeLocks(ctx context.Context) (uint32, bool, error) {
+	if err := f.enter(ctx, "locks", ""); err != nil {
+		return 0, false, err
+	}
+	defer f.mu.Unlock()
+	return uint32(f.locks), f.told, nil
+}
+
+// fakeLeader lives in a container of the fake.
+type fakeLeader struct {
+	fake   *fake
+	id     string
+	done   chan struct{}
+	ending sync.Once
+	logins []frame.LoginMessage // guarded by fake.mu, as below
+	closed bool
+}
+
+func (l *fakeLeader) Login(ctx context.Context, m frame.LoginMessage) (attach.Account, error) {
+	if err := l.fake.enter(ctx, "login", l.id); err != nil {
+		return attach.Account{}, err
+	}
+	defer l.fake.mu.Unlock()
+	l.logins = append(l.logins, m)
+	if l.fake.login != nil {
+		if err := l.fake.login(l); err != nil {
+			return attach.Account{}, err
+		}
+	}
+	return attach.Account{Name: m.User, UID: 7, GID: 8, Home: "/home/x", Shell: "/bin/sh", Made: m.Policy == frame.PolicyCreate}, nil
+}
+
+func (l *fakeLeader) Start(ctx context.Context, _ Program) (Stream, error) {
+	if err := l.fake.enter(ctx, "program", l.id); err != nil {
+		return nil, err
+	}
+	defer l.fake.mu.Unlock()
 	return nil, nil
 }
+
+func (l *fakeLeader) Ping(ctx context.Context) error {
+	if err := l.fake.enter(ctx, "ping", l.id); err != nil {
+		return err
+	}
+	defer l.fake.mu.Unlock()
+	return nil
+}
+
+func (l *fakeLeader) Done() <-chan struct{} { return l.done }
+func (l *fakeLeader) Err() error            { return nil }
+
+func (l *fakeLeader) Close() error {
+	l.fake.mu.Lock()
+	l.closed = true
+	l.fake.mu.Unlock()
+	l.die()
+	return nil
+}
+
+func (l *fakeLeader) die() { l.ending.Do(func() { close(l.done) }) }
 
 // set breaks a verb, or mends it with nil.
 func (f *fake) set(verb string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.broken[verb] = err
+}
+
+// hang makes a verb take until its context ends.
+func (f *fake) hang(verb string, on bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hung[verb] = on
+}
+
+func (f *fake) delay(verb string, d time.Duration) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.slow[verb] = d
 }
 
 func (f *fake) count(call string) int {
@@ -226,6 +337,18 @@ func (f *fake) count(call string) int {
 		}
 	}
 	return n
+}
+
+// since forgets the calls so far and returns those that follow when it is called.
+func (f *fake) since() func() []string {
+	f.mu.Lock()
+	n := len(f.calls)
+	f.mu.Unlock()
+	return func() []string {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		return slices.Clone(f.calls[n:])
+	}
 }
 
 func (f *fake) get(id string) (box, bool) {
@@ -248,7 +371,9 @@ func (f *fake) ids() []string {
 func (f *fake) put(id, name string, running bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	f.boxes[id] = &box{Container: podman.Container{ID: id, Name: name, Running: running}}
+	f.boxes[id] = &box{Container: podman.Container{
+		ID: id, Name: name, Running: running, Labels: map[string]string{target.ImageLabel: "sha256:before", target.LeaderLabel: "/leader"},
+	}}
 }
 
 // sink keeps events.
@@ -291,43 +416,114 @@ type bubble struct {
 	fake   *fake
 	events *sink
 	stop   func() error // ends the pool and returns what Run said
+	leases []*Lease
 }
 
-// inBubble runs test with a pool that has had a minute to fill.
+// inBubble runs test with a pool that has had a second to fill.
 func inBubble(t *testing.T, f *fake, change func(*Config), test func(b *bubble)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{
-			Target: target.Target{Name: "debian", Image: "localhost/x:latest", Hostname: "srv01", Account: "root", Memory: 1 << 20},
-			Size:   3, MaxLeases: 2, Workers: 2, LeaseTimeout: 10 * time.Second, Retain: 2,
+			Target: target.Target{Name: "debian", Image: "localhost/x:latest", Hostname: "srv01", LoginAs: frame.PolicyExisting, Account: "root", Memory: 1 << 20},
+			Min:    3, Max: 3, Burst: 2, MaxLeases: 2, MaxAge: time.Hour, LeaseTimeout: 10 * time.Second, Retain: 2, StickyWindow: 10 * time.Minute,
 		}
 		if change != nil {
 			change(&cfg)
 		}
 		b := &bubble{T: t, fake: f, events: &sink{}}
-		b.pool = New(cfg, f, event.New(b.events), hclog.NewNullLogger())
-		ctx, cancel := context.WithCancel(t.Context())
+		emitter := event.New(b.events)
+		b.pool = New(cfg, f, emitter, hclog.NewNullLogger())
+		ctx, cancel := context.WithCancel(context.Background())
 		done := make(chan error, 1)
 		go func() { done <- b.pool.Run(ctx) }()
 		b.stop = sync.OnceValue(func() error {
 			cancel()
 			return <-done
 		})
-		time.Sleep(time.Minute)
+		end := func() {
+			_ = b.stop()
+			for _, l := range b.leases {
+				l.Release(context.Background())
+			}
+		}
+		defer end() // after Fatal
+		time.Sleep(time.Second)
 		synctest.Wait()
 		test(b)
-		_ = b.stop()
+		end()
+		if err := emitter.Err(); err != nil { // about no kind or field of the catalogue
+			t.Errorf("events: %v", err)
+		}
+		b.checkInvariants()
 	})
+}
+
+// checkInvariants holds the pool's books against each other.
+func (b *bubble) checkInvariants() {
+	b.Helper()
+	p := b.pool
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	var count [states]int
+	for id, c := range p.all {
+		count[c.state]++
+		if id != c.id || c.state == gone {
+			b.Errorf("container %s is filed as %s in state %d", c.id, id, c.state)
+		}
+	}
+	for s := making; s < gone; s++ {
+		if count[s] != p.count[s] {
+			b.Errorf("%d containers in state %d, counted %d", count[s], s, p.count[s])
+		}
+	}
+	if len(p.warm) != p.count[warm] || len(p.waiting) != 0 || p.making != 0 {
+		b.Errorf("%d listed as warm of %d, %d wait, %d are being made", len(p.warm), p.count[warm], len(p.waiting), p.making)
+	}
+	for key, c := range p.sticky {
+		if c.key != key || p.all[c.id] != c {
+			b.Errorf("%v is reserved for %v", c.id, key)
+		}
+	}
+}
+
+func claim(session string) Claim {
+	return Claim{Session: session, User: "admin", Source: "192.0.2.1", Credential: "secret"}
 }
 
 // lease takes a target, which must work.
 func (b *bubble) lease(session string) *Lease {
 	b.Helper()
-	l, err := b.pool.Lease(b.Context(), session)
+	l, err := b.pool.Lease(b.Context(), claim(session))
 	if err != nil {
 		b.Fatal(err)
 	}
+	b.leases = append(b.leases, l)
 	return l
+}
+
+// over ends a session in good order.
+func (b *bubble) over(l *Lease) {
+	b.Helper()
+	l.Release(b.Context())
+	l.Captured()
+}
+
+// leader is the latest one of a container.
+func (b *bubble) leader(id string) *fakeLeader {
+	b.Helper()
+	c, ok := b.fake.get(id)
+	if !ok || c.leader == nil {
+		b.Fatalf("container %s has no leader", id)
+	}
+	return c.leader
+}
+
+// status is Status without what it does not say here.
+func (b *bubble) expect(want Status) {
+	b.Helper()
+	if got := b.pool.Status(); got != want {
+		b.Errorf("status %+v, want %+v", got, want)
+	}
 }
 
 // rest lets everything settle that takes less than d.
@@ -335,3 +531,6 @@ func (b *bubble) rest(d time.Duration) {
 	time.Sleep(d)
 	synctest.Wait()
 }
+
+// session is the n-th session's id.
+func sessionID(n int) string { return fmt.Sprintf("01JQ%022d", n) }

@@ -2,114 +2,237 @@ package pool
 
 import (
 	"context"
-	"sort"
+	"errors"
 	"time"
 
+	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/podman"
-	"github.com/sandtrap/sandtrap/internal/target"
 )
 
-// retryEvery is the pause between attempts to stop what could not be stopped.
-const retryEvery = 5 * time.Second
+const (
+	// retryEvery is the pause after the first attempt that failed; each further
+	// one doubles it up to longestRetry.
+	retryEvery   = 5 * time.Second
+	longestRetry = 5 * time.Minute
+	// inspectEvery is how often image and locks are looked at.
+	inspectEvery = 30 * time.Second
+	// yieldWork is how long after the latest lease the janitor does what can wait,
+	// and yieldBound how long it puts that off at most.
+	yieldWork  = 200 * time.Millisecond
+	yieldBound = 2 * time.Second
+)
 
-// janitor finishes what Podman refused before and keeps the number of stopped
-// containers within bounds. One goroutine does it, so that it yields to sessions.
+// janitor does everything about containers that no session waits for. One
+// goroutine does it, one thing at a time, so that it yields to sessions.
 func (p *Pool) janitor(ctx context.Context) {
-	for {
-		p.retryPending(ctx)
-		p.retain(ctx)
-		if p.unfinished() {
-			wait(ctx, retryEvery) // what was just refused does not deserve an earlier round
-		} else {
-			select {
-			case <-ctx.Done():
-			case <-p.sweep:
-			}
-		}
-		if ctx.Err() != nil {
-			return
+	inspect := time.Now().Add(inspectEvery)
+	for ctx.Err() == nil {
+		now := time.Now()
+		c, pause := p.chore(now)
+		switch {
+		case c != nil:
+			p.doChore(ctx, c)
+		case !now.Before(inspect):
+			p.inspect(ctx)
+			inspect = now.Add(inspectEvery)
+		case p.retain(ctx, now):
+		default:
+			wait(ctx, p.sweep, min(pause, inspect.Sub(now), p.retainPause(now)))
 		}
 	}
 }
 
-func (p *Pool) unfinished() bool {
+// chore returns the container that something is to be done about now, or how long
+// there is none. Stopping and naming come first; removing yields to sessions.
+func (p *Pool) chore(now time.Time) (*container, time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return len(p.pending) > 0
-}
-
-func (p *Pool) wakeJanitor() {
-	select {
-	case p.sweep <- struct{}{}:
-	default: // a round is due anyway
+	var first *container
+	var at time.Time
+	for _, c := range p.all {
+		if c.due.IsZero() {
+			continue
+		}
+		due := c.due
+		if c.state == doomed {
+			due = p.yielding(due)
+		}
+		if first == nil || due.Before(at) {
+			first, at = c, due
+		}
 	}
+	if first == nil {
+		return nil, time.Hour
+	}
+	if now.Before(at) {
+		return nil, at.Sub(now)
+	}
+	return first, 0
 }
 
-// retryPending tries again what was refused. A pending container is a session's,
-// to be stopped and kept, or it is waste; what retention could not remove is
-// retain's again.
-func (p *Pool) retryPending(ctx context.Context) {
+// yielding puts off what is due while sessions are leased, but not for ever.
+// Pool.mu is held.
+func (p *Pool) yielding(due time.Time) time.Time {
+	quiet := p.latest.Add(yieldWork)
+	switch {
+	case quiet.Before(due):
+		return due
+	case quiet.After(due.Add(yieldBound)):
+		return due.Add(yieldBound)
+	}
+	return quiet
+}
+
+func (p *Pool) doChore(ctx context.Context, c *container) {
 	p.mu.Lock()
-	waiting := p.pending
-	p.pending = map[string]struct{}{}
+	state := c.state
 	p.mu.Unlock()
-	if len(waiting) == 0 {
+	if state == doomed {
+		p.remove(ctx, c)
 		return
 	}
-	list, err := p.podman.List(ctx, target.Label)
+	p.finish(ctx, c)
+}
+
+// inspect looks for a new image and at Podman's locks.
+func (p *Pool) inspect(ctx context.Context) {
+	_, _ = p.lookUp(ctx) // an image that is not there shows at the next make
+	wake(p.fill)
+	free, known, err := p.podman.FreeLocks(ctx)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err == nil {
+		p.locks, p.locksKnown = int64(free), known
+	}
+	p.dirty = true
+}
+
+// finish does to a session's container what is left to do: it is stopped after
+// the session, and bears the session's name. What does not work is tried again.
+func (p *Pool) finish(ctx context.Context, c *container) {
+	if err := c.hold(ctx); err != nil {
+		p.again(c)
+		return
+	}
+	defer c.letGo()
+	p.mu.Lock()
+	state, session := c.state, c.session
+	p.mu.Unlock()
+	if state == doomed || state == gone || session == "" {
+		return
+	}
+	if state == draining && !p.stop(ctx, c, session) {
+		return
+	}
+	if !p.rename(ctx, c, session) {
+		return
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.session == session && c.state != doomed {
+		c.due = time.Time{}
+	}
+}
+
+// stop stops a draining container, which is held.
+func (p *Pool) stop(ctx context.Context, c *container, session string) bool {
+	began := time.Now()
+	err := p.podman.Stop(ctx, c.id)
+	if errors.Is(err, podman.ErrNotFound) {
+		p.lose(c, draining)
+		return false
+	}
 	if err != nil {
-		p.mu.Lock()
-		for id := range waiting {
-			p.pending[id] = struct{}{}
-		}
+		p.fail("stop", c.id, err)
+		p.again(c)
+		return false
+	}
+	p.mu.Lock()
+	if p.move(c, draining, stopped) && c.complete {
+		p.move(c, stopped, captured)
+	}
+	c.measured = false
+	p.settle()
+	p.mu.Unlock()
+	wake(p.fill)
+	p.events.Bind(event.Identity{Session: session}).Emit(event.TargetStop, event.F("target", p.cfg.Target.Name), event.F("container", c.id),
+		event.F("duration_ms", time.Since(began).Milliseconds()))
+	return true
+}
+
+// lose forgets a container that Podman does not know.
+func (p *Pool) lose(c *container, from state) {
+	p.mu.Lock()
+	moved := p.move(c, from, gone)
+	p.settle()
+	p.mu.Unlock()
+	wake(p.fill)
+	if moved {
+		p.emitRemove(c, "it was gone")
+	}
+}
+
+// rename gives a container, which is held, its session's name.
+func (p *Pool) rename(ctx context.Context, c *container, session string) bool {
+	p.mu.Lock()
+	named := c.name == session
+	p.mu.Unlock()
+	if named {
+		return true
+	}
+	if err := p.podman.Rename(ctx, c.id, session); err != nil {
+		p.fail("rename", c.id, err)
+		p.again(c)
+		return false
+	}
+	p.mu.Lock()
+	c.name = session
+	p.mu.Unlock()
+	return true
+}
+
+// remove removes a doomed container.
+func (p *Pool) remove(ctx context.Context, c *container) {
+	if err := c.hold(ctx); err != nil {
+		return // it stays due
+	}
+	defer c.letGo()
+	p.mu.Lock()
+	if c.state != doomed {
 		p.mu.Unlock()
 		return
 	}
-	for _, c := range list {
-		if _, ok := waiting[c.ID]; !ok {
-			continue
-		}
-		if !isSession(c.Name) {
-			p.remove(ctx, c.ID, "left over")
-		} else if c.Running {
-			p.stop(ctx, c.ID, c.Name)
-		}
+	leader, reason := c.leader, c.reason
+	c.leader = nil
+	p.mu.Unlock()
+	if leader != nil {
+		leader.Close()
 	}
+	if err := p.podman.Remove(ctx, c.id); err != nil {
+		p.fail("remove", c.id, err)
+		p.again(c)
+		return
+	}
+	p.mu.Lock()
+	p.move(c, doomed, gone)
+	p.locksLeft(1)
+	p.mu.Unlock()
+	p.emitRemove(c, reason)
 }
 
-// retain removes the oldest stopped containers beyond the configured number.
-func (p *Pool) retain(ctx context.Context) {
-	list, err := p.podman.List(ctx, target.Label)
-	if err != nil {
-		return // the next release asks for another round
-	}
-	var kept []podman.Container
-	for _, c := range list {
-		if isSession(c.Name) && !c.Running {
-			kept = append(kept, c)
-		}
-	}
-	sort.Slice(kept, func(i, j int) bool { return kept[i].Name < kept[j].Name }) // ULIDs sort by time
-	for len(kept) > p.cfg.Retain && ctx.Err() == nil {
-		p.remove(ctx, kept[0].ID, "retention")
-		kept = kept[1:]
-	}
+func (p *Pool) emitRemove(c *container, reason string) {
+	p.events.Emit(event.PoolRemove, event.F("target", p.cfg.Target.Name), event.F("container", c.id), event.F("reason", reason))
 }
 
-// emptyTimeout bounds the removal of unused targets when the service stops; what
-// is left then is removed by the next start.
-const emptyTimeout = 10 * time.Second
-
-// empty removes the targets that nobody leased.
-func (p *Pool) empty() {
-	ctx, cancel := context.WithTimeout(context.Background(), emptyTimeout)
-	defer cancel()
-	for {
-		select {
-		case t := <-p.warm:
-			p.remove(ctx, t.id, "service stops")
-		default:
-			return
-		}
+// again has the janitor try once more, after a pause that grows.
+func (p *Pool) again(c *container) {
+	p.mu.Lock()
+	pause := longestRetry
+	if c.tries < 6 {
+		pause = min(retryEvery<<c.tries, longestRetry)
 	}
+	c.tries++
+	c.due = time.Now().Add(pause)
+	p.mu.Unlock()
+	wake(p.sweep)
 }

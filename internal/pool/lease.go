@@ -7,134 +7,163 @@ import (
 	"sync"
 	"time"
 
-	"github.com/sandtrap/sandtrap/internal/event"
-	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/target"
 )
 
-// Program is what to run in a leased target.
-type Program = podman.ExecOptions
-
-// Size is a terminal's size in characters.
-type Size = podman.Size
-
-// Stream is a running program with its standard streams.
-type Stream interface {
-	// Write sends to standard input, CloseWrite ends it.
-	Write(p []byte) (int, error)
-	CloseWrite() error
-	// Copy hands output on until the program is gone; the buffers are reused.
-	Copy(stdout, stderr func([]byte) error) error
-	Resize(ctx context.Context, s Size) error
-	// Wait returns the exit status once Copy has returned.
-	Wait(ctx context.Context) (int, error)
-	Close() error
+// Claim is who asks for a target.
+type Claim struct {
+	Session    string // its id, a ULID
+	User       string // login name: any bytes
+	Source     string // the attacker's address in text
+	Credential string // stands for what was accepted; "" for none
 }
 
 // Lease is the exclusive hold of one target by one session.
 type Lease struct {
 	Target      string
 	Container   string // Podman's id
-	Name        string // the container's name: the session's id
+	Name        string // what the container will be called: the session's id
 	Image       string
 	ImageDigest string
 	Wait        time.Duration // from asking to having
+	Account     target.Account
+	Previous    string // the session that had this target before, or ""
 
-	pool     *Pool
-	accounts target.Accounts
-	release  sync.Once
+	pool      *Pool
+	container *container
+	leader    Leader
+	release   sync.Once
 }
 
-// Lease takes a warm target for a session, waiting for one if it must. The
-// container is named after the session, which is how it is known as evidence.
-func (p *Pool) Lease(ctx context.Context, session string) (*Lease, error) {
+const (
+	// loginTimeout is how long a leader has to answer a login.
+	loginTimeout = 5 * time.Second
+	// loginTries bounds the targets that one session may wear out.
+	loginTries = 3
+	// yieldRename is how long a session has been on its way when its container
+	// gets its name.
+	yieldRename = 200 * time.Millisecond
+	// maxUser bounds a login name in bytes; no account has such a long one.
+	maxUser = 1024
+)
+
+// Lease takes a target for a session: the one that the same source had before, if
+// it may have that, else a warm one, waiting for one if it must. Nothing but the
+// login goes between us and a warm target; the container is named after the
+// session later.
+func (p *Pool) Lease(ctx context.Context, claim Claim) (*Lease, error) {
 	began := time.Now()
-	select {
-	case p.leases <- struct{}{}:
-	default:
-		return nil, ErrBusy
+	if len(claim.User) > maxUser {
+		claim.User = claim.User[:maxUser]
 	}
-	t, err := p.take(ctx, session)
-	if err != nil {
-		<-p.leases
-		return nil, err
+	if lease := p.comeBack(ctx, claim); lease != nil {
+		lease.Wait = time.Since(began)
+		return lease, nil
 	}
-	return &Lease{
-		Target: p.cfg.Target.Name, Container: t.id, Name: session, Image: p.cfg.Target.Image, ImageDigest: t.digest,
-		Wait: time.Since(began), pool: p, accounts: t.accounts,
-	}, nil
-}
-
-// take waits for a warm target that turns out to be alive.
-func (p *Pool) take(ctx context.Context, session string) (*warmTarget, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, p.cfg.LeaseTimeout, ErrEmpty)
 	defer cancel()
-	for {
-		var t *warmTarget
-		select {
-		case t = <-p.warm:
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
+	var failed error
+	for range loginTries {
+		c, err := p.take(ctx)
+		if err != nil {
+			return nil, errors.Join(err, failed)
 		}
-		alive, err := p.podman.Running(ctx, t.id)
-		if err == nil && alive {
-			if err = p.podman.Rename(ctx, t.id, session); err == nil {
-				p.places <- struct{}{}
-				return t, nil
-			}
+		account, err := p.logIn(ctx, c, claim)
+		if err == nil {
+			lease := p.begin(c, claim, account)
+			lease.Wait = time.Since(began)
+			return lease, nil
 		}
-		if err != nil && !errors.Is(err, podman.ErrNotFound) && !errors.Is(err, podman.ErrRefused) {
-			p.warm <- t // Podman is away, the target may be well
+		if ctx.Err() != nil || errors.Is(err, ErrUnasked) {
 			return nil, err
 		}
-		p.places <- struct{}{}
-		p.remove(context.WithoutCancel(ctx), t.id, "died while waiting")
+		failed = err
+		p.fail("login", c.id, err)
+	}
+	return nil, failed
+}
+
+// logIn tells a leased target whose it is. A target that has heard of one session
+// is not given to another: unless it was not asked, it goes.
+func (p *Pool) logIn(ctx context.Context, c *container, claim Claim) (target.Account, error) {
+	if ctx.Err() != nil {
+		p.giveBack(c)
+		return target.Account{}, context.Cause(ctx)
+	}
+	account, err := p.askLogin(ctx, c.leader, claim)
+	switch {
+	case err == nil:
+		return account, nil
+	case errors.Is(err, ErrUnasked):
+		p.giveBack(c)
+	default:
+		p.discard(c, leased, "login failed")
+		wake(p.fill)
+	}
+	if ctx.Err() != nil {
+		err = context.Cause(ctx)
+	}
+	return target.Account{}, err
+}
+
+func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target.Account, error) {
+	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	defer cancel()
+	a, err := leader.Login(ctx, frame.LoginMessage{
+		User: claim.User, Fallback: p.cfg.Target.Account, Policy: p.cfg.Target.LoginAs, Source: claim.Source,
+	})
+	if err != nil {
+		return target.Account{}, fmt.Errorf("log in to the target: %w", err)
+	}
+	return target.Account{Name: a.Name, UID: a.UID, GID: a.GID, Home: a.Home, Shell: a.Shell, Made: a.Made}, nil
+}
+
+// begin makes a container that has taken the login the session's.
+func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
+	p.mu.Lock()
+	c.session, c.key, c.complete = claim.Session, p.keyOf(claim), false
+	c.due = time.Now().Add(yieldRename)
+	leader := c.leader
+	p.mu.Unlock()
+	wake(p.sweep)
+	return &Lease{
+		Target: p.cfg.Target.Name, Container: c.id, Name: claim.Session, Image: p.cfg.Target.Image, ImageDigest: c.digest,
+		Account: account, pool: p, container: c, leader: leader,
 	}
 }
 
-// Account returns the account that a login name lands in.
-func (l *Lease) Account(user string) target.Account { return l.accounts.Lookup(user) }
-
-// Exec starts a program in the target.
-func (l *Lease) Exec(ctx context.Context, program Program) (Stream, error) {
-	return l.pool.podman.Exec(ctx, l.Container, program)
+// Start starts a program in the target.
+func (l *Lease) Start(ctx context.Context, program Program) (Stream, error) {
+	return l.leader.Start(ctx, program)
 }
 
-// Release stops the target and everything in it, and keeps it. Where Podman
-// cannot be reached the janitor goes on trying. Later calls do nothing.
+// Release stops the target and everything in it, and keeps it under the session's
+// name. Where Podman cannot be reached the janitor goes on trying. Later calls do
+// nothing.
 func (l *Lease) Release(ctx context.Context) {
 	l.release.Do(func() {
-		l.pool.stop(ctx, l.Container, l.Name)
-		<-l.pool.leases
-		l.pool.wakeJanitor()
+		p, c := l.pool, l.container
+		p.mu.Lock()
+		p.move(c, leased, draining)
+		c.due = time.Time{} // ours, not the janitor's
+		c.leader, c.ended = nil, time.Now()
+		p.remember(c)
+		p.mu.Unlock()
+		l.leader.Close()
+		p.finish(ctx, c)
 	})
 }
 
-// stop stops a session's container and keeps it, at once or later.
-func (p *Pool) stop(ctx context.Context, id, session string) {
-	began := time.Now()
-	if err := p.podman.Stop(ctx, id); err != nil && !errors.Is(err, podman.ErrNotFound) {
-		p.fail("stop", id, err)
-		p.setPending(id)
-		return
-	}
-	p.events.Bind(event.Identity{Session: session}).Emit(event.TargetStop, event.F("target", p.cfg.Target.Name), event.F("container", id),
-		event.F("duration_ms", time.Since(began).Milliseconds()))
-}
-
-// remove removes a container, at once or later.
-func (p *Pool) remove(ctx context.Context, id, reason string) {
-	if err := p.podman.Remove(ctx, id); err != nil {
-		p.fail("remove", id, fmt.Errorf("%s: %w", reason, err))
-		p.setPending(id)
-		return
-	}
-	p.events.Emit(event.PoolRemove, event.F("target", p.cfg.Target.Name), event.F("container", id), event.F("reason", reason))
-}
-
-func (p *Pool) setPending(id string) {
+// Captured says that the session's evidence is complete: from now on the container
+// is retention's, and whoever may come back to it can. Call it after Release.
+func (l *Lease) Captured() {
+	p := l.pool
 	p.mu.Lock()
-	p.pending[id] = struct{}{}
+	if l.container.session == l.Name { // nobody else has it by now
+		l.container.complete = true
+		p.move(l.container, stopped, captured)
+	}
 	p.mu.Unlock()
-	p.wakeJanitor()
+	wake(p.sweep)
 }

@@ -4,34 +4,111 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandtrap/sandtrap/internal/event"
-	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/target"
 )
 
+// TestLease: between the session and its target there is a login and nothing else.
 func TestLease(t *testing.T) {
 	f := newFake()
 	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(2 * time.Second)
+		calls := f.since()
 		l := b.lease(session1)
-		if c, _ := f.get(l.Container); c.Name != session1 || !c.Running {
-			b.Errorf("container %+v", c)
+		if diff := cmp.Diff([]string{"login " + l.Container}, calls()); diff != "" {
+			b.Errorf("calls for a lease (-want +got):\n%s", diff)
 		}
-		if l.Target != "debian" || l.Name != session1 || l.Image != "localhost/x:latest" || l.ImageDigest != "sha256:one" || l.Wait > time.Second {
+		if l.Target != "debian" || l.Name != session1 || l.Image != "localhost/x:latest" || l.ImageDigest != "sha256:one" || l.Wait > time.Second || l.Previous != "" {
 			b.Errorf("lease %+v", l)
 		}
-		if l.Account("admin").Home != "/home/admin" || l.Account("nobody").Name != "root" {
-			b.Errorf("accounts %+v", l.accounts)
+		if want := (target.Account{Name: "admin", UID: 7, GID: 8, Home: "/home/x", Shell: "/bin/sh"}); l.Account != want {
+			b.Errorf("account %+v, want %+v", l.Account, want)
 		}
+		want := frame.LoginMessage{User: "admin", Fallback: "root", Policy: frame.PolicyExisting, Source: "192.0.2.1"}
+		if got := b.leader(l.Container).logins; !cmp.Equal(got, []frame.LoginMessage{want}) {
+			b.Errorf("logins %+v", got)
+		}
+		b.expect(Status{Warm: 2, Goal: 3, Leased: 1})
 		b.rest(time.Second)
-		if got := b.pool.Status(); got != (Status{Warm: 3, Size: 3, Leased: 1}) {
-			b.Errorf("status after a lease %+v", got)
+		b.expect(Status{Warm: 3, Goal: 3, Leased: 1})
+		if _, err := l.Start(b.Context(), Program{}); err != nil || f.count("program "+l.Container) != 1 {
+			b.Errorf("Start: %v", err)
 		}
-		if _, err := l.Exec(b.Context(), Program{}); err != nil || f.count("exec "+l.Container) != 1 {
-			b.Errorf("Exec: %v", err)
+	})
+}
+
+func TestLeaseTakesWhatAnsweredLast(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(10 * time.Minute)
+		b.pool.mu.Lock()
+		best := b.pool.warm[0]
+		for _, c := range b.pool.warm {
+			if c.seen.After(best.seen) {
+				best = c
+			}
+			if time.Since(c.seen) > pingEvery+time.Second {
+				b.Errorf("%s has not been asked for %s", c.id, time.Since(c.seen))
+			}
+		}
+		b.pool.mu.Unlock()
+		if l := b.lease(session1); l.Container != best.id {
+			b.Errorf("leased %s, but %s answered last", l.Container, best.id)
+		}
+	})
+}
+
+// TestRenameComesLater: not during the login, and certainly before the end.
+func TestRenameComesLater(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		name := func(l *Lease) string { c, _ := f.get(l.Container); return c.Name }
+		l := b.lease(session1)
+		b.rest(yieldRename - 10*time.Millisecond)
+		if !strings.HasPrefix(name(l), "warm-") {
+			b.Errorf("named %s at once", name(l))
+		}
+		b.rest(20 * time.Millisecond)
+		if name(l) != session1 {
+			b.Errorf("still named %s", name(l))
+		}
+		short := b.lease(session2)
+		short.Release(b.Context())
+		if c, _ := f.get(short.Container); c.Name != session2 || c.Running {
+			b.Errorf("after Release %+v", c)
+		}
+		b.rest(time.Minute)
+		if n := f.count("rename"); n != 2 {
+			b.Errorf("renamed %d times", n)
+		}
+	})
+}
+
+func TestFailedRenameIsRetried(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		f.set("rename", errDown)
+		l := b.lease(session1)
+		b.rest(time.Second)
+		l.Release(b.Context())
+		b.rest(2 * time.Minute)
+		if n := f.count("rename"); n < 4 || n > 10 {
+			b.Errorf("%d tries in two minutes", n)
+		}
+		b.expect(Status{Warm: 3, Goal: 3, Retained: 1})
+		f.set("rename", nil)
+		b.rest(longestRetry)
+		if c, _ := f.get(l.Container); c.Name != session1 || f.count("stop") != 1 {
+			b.Errorf("container %+v, stopped %d times", c, f.count("stop"))
 		}
 	})
 }
@@ -40,124 +117,358 @@ func TestLeaseBusy(t *testing.T) {
 	inBubble(t, newFake(), nil, func(b *bubble) {
 		first := b.lease(session1)
 		b.lease(session2)
-		if _, err := b.pool.Lease(b.Context(), session3); !errors.Is(err, ErrBusy) {
-			b.Errorf("third of two leases: %v", err)
+		began := time.Now()
+		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) || time.Since(began) != 10*time.Second {
+			b.Errorf("third of two leases: %v after %s", err, time.Since(began))
 		}
+		go func() {
+			time.Sleep(time.Second)
+			first.Release(b.Context())
+		}()
+		if l := b.lease(session3); l.Wait < time.Second || l.Wait > 2*time.Second {
+			b.Errorf("waited %s for a lease that ended after 1 s", l.Wait)
+		}
+	})
+}
+
+// TestDrainingCounts: a target that cannot be stopped is one in use.
+func TestDrainingCounts(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		f.set("stop", errDown)
+		first := b.lease(session1)
+		b.lease(session2)
 		first.Release(b.Context())
+		b.expect(Status{Warm: 1, Goal: 3, Leased: 1, Draining: 1})
+		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
+			b.Errorf("Lease: %v", err)
+		}
+		f.set("stop", nil)
+		b.rest(retryEvery * 2)
 		b.lease(session3)
 	})
 }
 
 func TestLeaseWaits(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Size, c.Workers = 1, 1 }, func(b *bubble) {
-		f.mu.Lock()
-		f.slow = 4 * time.Second
-		f.mu.Unlock()
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 1, 1, 1 }, func(b *bubble) {
+		f.delay("create", 4*time.Second)
 		b.lease(session1)
 		if l := b.lease(session2); l.Wait < 4*time.Second || l.Wait > 5*time.Second {
 			b.Errorf("waited %s, want 4 s", l.Wait)
 		}
+		if got := b.events.values(event.PoolEmpty, "waiting"); !cmp.Equal(got, []any{1}) {
+			b.Errorf("events %v", got)
+		}
+	})
+}
+
+// TestQueue: sessions are served in the order in which they came, and only so
+// many wait.
+func TestQueue(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases, c.LeaseTimeout = 2, 2, 1, 10, time.Minute }, func(b *bubble) {
+		f.delay("create", 500*time.Millisecond)
+		var mu sync.Mutex
+		var order, refused []int
+		for i := range 15 {
+			go func() {
+				l, err := b.pool.Lease(b.Context(), claim(sessionID(i)))
+				mu.Lock()
+				defer mu.Unlock()
+				if err != nil {
+					refused = append(refused, i)
+					if !errors.Is(err, ErrBusy) {
+						b.Error(err)
+					}
+					return
+				}
+				order = append(order, i)
+				b.leases = append(b.leases, l)
+			}()
+			b.rest(2 * time.Millisecond)
+		}
+		b.expect(Status{Warm: 0, Goal: 2, Leased: 2, Waiting: 10})
+		if diff := cmp.Diff([]int{12, 13, 14}, refused); diff != "" {
+			b.Errorf("refused at once (-want +got):\n%s", diff)
+		}
+		b.rest(40 * time.Second)
+		if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9}, order); diff != "" {
+			b.Errorf("order (-want +got):\n%s", diff)
+		}
+		for i := range 2 { // the last two wait for others to end
+			b.leases[i].Release(b.Context())
+		}
+		b.rest(5 * time.Second)
+		if diff := cmp.Diff([]int{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11}, order); diff != "" {
+			b.Errorf("order in the end (-want +got):\n%s", diff)
+		}
+		if got := b.events.values(event.PoolEmpty, "waiting"); len(got) != 1 {
+			b.Errorf("events %v within 10 s", got)
+		}
+	})
+}
+
+// TestStorm: 500 sessions at once, of which most get nothing, in any order of
+// leaving; nothing is lost and nobody waits for ever.
+func TestStorm(t *testing.T) {
+	f := newFake()
+	f.slow["create"] = 40 * time.Millisecond
+	inBubble(t, f, func(c *Config) {
+		c.Min, c.Max, c.Burst, c.MaxLeases, c.Retain, c.Sticky = 4, 16, 4, 64, 20, StickySource
+	}, func(b *bubble) {
+		var wg sync.WaitGroup
+		var mu sync.Mutex
+		holders := map[string]string{} // session by container
+		served := 0
+		for i := range 500 {
+			wg.Go(func() {
+				time.Sleep(time.Duration(max(0, i-300)) * 20 * time.Millisecond) // 300 at once, then 50 a second
+				ctx, cancel := context.WithTimeout(b.Context(), time.Duration(i%40)*100*time.Millisecond)
+				defer cancel()
+				c := claim(sessionID(i))
+				c.Source = fmt.Sprintf("192.0.2.%d", i%100)
+				l, err := b.pool.Lease(ctx, c)
+				if err != nil {
+					return
+				}
+				mu.Lock()
+				served++
+				if other := holders[l.Container]; other != "" {
+					b.Errorf("%s is leased by %s and %s", l.Container, other, l.Name)
+				}
+				holders[l.Container] = l.Name
+				if n := b.pool.Status(); n.Leased+n.Draining > 64 || n.Waiting > 64 {
+					b.Errorf("status %+v", n)
+				}
+				mu.Unlock()
+				time.Sleep(time.Duration(i%7) * 100 * time.Millisecond)
+				mu.Lock()
+				delete(holders, l.Container)
+				mu.Unlock()
+				b.over(l)
+			})
+		}
+		wg.Wait()
+		if served < 150 {
+			b.Errorf("%d of 500 were served", served)
+		}
+		b.rest(5 * time.Minute)
+		b.expect(Status{Warm: 4, Goal: 4, Retained: 20})
+		if got := f.ids(); len(got) != 24 {
+			b.Errorf("%d containers, want 24", len(got))
+		}
+		b.pool.mu.Lock()
+		if n := len(b.pool.sticky); n > 20 {
+			b.Errorf("%d sources remembered", n)
+		}
+		b.pool.mu.Unlock()
 	})
 }
 
 func TestLeaseEmpty(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Size = 1 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Min, c.Max = 1, 1 }, func(b *bubble) {
 		f.set("create", errDown)
 		b.lease(session1)
 		began := time.Now()
-		if _, err := b.pool.Lease(b.Context(), session2); !errors.Is(err, ErrEmpty) {
+		if _, err := b.pool.Lease(b.Context(), claim(session2)); !errors.Is(err, ErrEmpty) {
 			b.Errorf("Lease of nothing: %v", err)
 		}
 		if took := time.Since(began); took != 10*time.Second {
 			b.Errorf("took %s, want the lease timeout", took)
 		}
-		if n := b.pool.Status().Leased; n != 1 {
-			b.Errorf("%d leased after the failure, want 1", n)
-		}
+		b.expect(Status{Goal: 1, Leased: 1, Failure: b.pool.Status().Failure})
 		ctx, cancel := context.WithCancel(b.Context())
 		cancel()
-		if _, err := b.pool.Lease(ctx, session2); !errors.Is(err, context.Canceled) {
+		if _, err := b.pool.Lease(ctx, claim(session2)); !errors.Is(err, context.Canceled) {
 			b.Errorf("Lease for a client that left: %v", err)
 		}
 	})
 }
 
-func TestDeadTargetIsReplaced(t *testing.T) {
-	for name, kill := range map[string]func(f *fake, id string){
-		"stopped": func(f *fake, id string) { f.boxes[id].Running = false },
-		"gone":    func(f *fake, id string) { delete(f.boxes, id) },
-	} {
-		t.Run(name, func(t *testing.T) {
-			f := newFake()
-			inBubble(t, f, func(c *Config) { c.Size = 1 }, func(b *bubble) {
-				dead := f.ids()[0]
-				f.mu.Lock()
-				kill(f, dead)
-				f.mu.Unlock()
-				l := b.lease(session1)
-				if l.Container == dead {
-					b.Error("a dead target was leased")
-				}
-				if _, ok := f.get(dead); ok {
-					b.Error("the dead target was left")
-				}
-				b.rest(time.Second)
-				if got := b.pool.Status(); got.Warm != 1 {
-					b.Errorf("status %+v", got)
-				}
-			})
+// TestClientLeaves at every moment of a lease. Only a target that has heard of it
+// is lost.
+func TestClientLeaves(t *testing.T) {
+	t.Run("before", func(t *testing.T) {
+		inBubble(t, newFake(), nil, func(b *bubble) {
+			b.rest(time.Second)
+			ctx, cancel := context.WithCancel(b.Context())
+			cancel()
+			if _, err := b.pool.Lease(ctx, claim(session1)); !errors.Is(err, context.Canceled) {
+				b.Errorf("Lease: %v", err)
+			}
+			b.expect(Status{Warm: 3, Goal: 3})
 		})
-	}
+	})
+	t.Run("during the login", func(t *testing.T) {
+		f := newFake()
+		inBubble(t, f, nil, func(b *bubble) {
+			f.hang("login", true)
+			ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+			defer cancel()
+			before := f.ids()
+			if _, err := b.pool.Lease(ctx, claim(session1)); !errors.Is(err, context.DeadlineExceeded) {
+				b.Errorf("Lease: %v", err)
+			}
+			b.rest(time.Second)
+			b.expect(Status{Warm: 3, Goal: 3})
+			if after := f.ids(); len(after) != 3 || cmp.Equal(before, after) {
+				b.Errorf("containers %q before and %q after", before, after)
+			}
+			if n := f.count("login"); n != 1 {
+				b.Errorf("%d targets were worn out", n)
+			}
+		})
+	})
+	t.Run("in the queue", func(t *testing.T) {
+		f := newFake()
+		inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+			f.delay("create", 3*time.Second)
+			b.lease(session1)
+			ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+			defer cancel()
+			if _, err := b.pool.Lease(ctx, claim(session2)); !errors.Is(err, context.DeadlineExceeded) {
+				b.Errorf("Lease: %v", err)
+			}
+			b.expect(Status{Goal: 1, Leased: 1})
+			b.rest(5 * time.Second)
+			b.expect(Status{Warm: 1, Goal: 1, Leased: 1})
+		})
+	})
+	t.Run("when served", func(t *testing.T) {
+		inBubble(t, newFake(), func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+			c, err := b.pool.take(b.Context())
+			if err != nil {
+				b.Fatal(err)
+			}
+			ctx, cancel := context.WithCancel(b.Context())
+			cancel()
+			w := &waiter{got: make(chan *container, 1)}
+			w.got <- c // settle was faster than the end of ctx
+			if err := b.pool.leaveQueue(ctx, w); !errors.Is(err, context.Canceled) {
+				b.Error(err)
+			}
+			b.rest(time.Second)
+			b.expect(Status{Warm: 1, Goal: 1})
+			if l := b.lease(session1); l.Container != c.id {
+				b.Error("the target that was given back was not given out again")
+			}
+		})
+	})
 }
 
-func TestTargetThatVanishesOnRename(t *testing.T) {
-	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Size = 1 }, func(b *bubble) {
-		first := f.ids()[0]
-		f.set("rename "+first, podman.ErrNotFound)
-		if l := b.lease(session1); l.Container == first {
-			b.Error("leased without its name")
+// TestGivenBackWhilePoolEnds: nothing is warm any more then.
+func TestGivenBackWhilePoolEnds(t *testing.T) {
+	inBubble(t, newFake(), nil, func(b *bubble) {
+		c, err := b.pool.take(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		_ = b.stop()
+		b.pool.giveBack(c)
+		b.expect(Status{Goal: 3})
+		if !b.leader(c.id).closed {
+			b.Error("its stream was left open")
 		}
 	})
 }
 
-func TestTargetThatPodmanRefuses(t *testing.T) {
-	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Size = 1 }, func(b *bubble) {
-		first := f.ids()[0]
-		f.set("inspect "+first, fmt.Errorf("state is damaged (%w)", podman.ErrRefused))
-		if l := b.lease(session1); l.Container == first {
-			b.Error("leased what Podman cannot tell anything about")
-		}
-		if _, ok := f.get(first); ok {
-			b.Error("the refused target was left")
-		}
+func TestLoginThatFails(t *testing.T) {
+	t.Run("once", func(t *testing.T) {
+		f := newFake()
+		inBubble(t, f, nil, func(b *bubble) {
+			var bad string
+			f.mu.Lock()
+			f.login = func(l *fakeLeader) error {
+				if bad == "" || l.id == bad {
+					bad = l.id
+					return errors.New("no such account")
+				}
+				return nil
+			}
+			f.mu.Unlock()
+			l := b.lease(session1)
+			if l.Container == bad {
+				b.Error("leased what refused the login")
+			}
+			b.rest(3 * time.Second)
+			if _, ok := f.get(bad); ok {
+				b.Error("what refused the login is still there")
+			}
+			b.expect(Status{Warm: 3, Goal: 3, Leased: 1})
+			if got := b.events.values(event.PoolFail, "operation"); !cmp.Equal(got, []any{"login"}) {
+				b.Errorf("events %q", got)
+			}
+		})
+	})
+	t.Run("always", func(t *testing.T) {
+		f := newFake()
+		refusal := errors.New("no such account")
+		f.login = func(*fakeLeader) error { return refusal }
+		inBubble(t, f, func(c *Config) { c.Min, c.Max = 10, 10 }, func(b *bubble) {
+			if _, err := b.pool.Lease(b.Context(), claim(session1)); !errors.Is(err, refusal) {
+				b.Errorf("Lease: %v", err)
+			}
+			if n := f.count("login"); n != loginTries {
+				b.Errorf("one session wore out %d targets", n)
+			}
+		})
+	})
+	t.Run("silence", func(t *testing.T) {
+		f := newFake()
+		inBubble(t, f, nil, func(b *bubble) {
+			ids := f.ids()
+			f.hang("login", true)
+			go func() {
+				time.Sleep(loginTimeout - time.Millisecond)
+				f.hang("login", false)
+			}()
+			l := b.lease(session1)
+			if l.Wait < loginTimeout || l.Wait > loginTimeout+time.Second {
+				b.Errorf("waited %s", l.Wait)
+			}
+			b.rest(3 * time.Second)
+			if left := f.ids(); slices.Contains(left, ids[0]) && slices.Contains(left, ids[1]) && slices.Contains(left, ids[2]) {
+				b.Error("what does not answer a login is still there")
+			}
+		})
 	})
 }
 
+// TestPodmanTroubleKeepsTheTarget: what was not asked can be given to another.
 func TestPodmanTroubleKeepsTheTarget(t *testing.T) {
-	for _, verb := range []string{"inspect", "rename"} {
-		t.Run(verb, func(t *testing.T) {
-			f := newFake()
-			inBubble(t, f, nil, func(b *bubble) {
-				before := f.ids()
-				f.set(verb, errDown)
-				if _, err := b.pool.Lease(b.Context(), session1); !errors.Is(err, errDown) {
-					b.Errorf("Lease: %v", err)
-				}
-				if got := b.pool.Status(); got != (Status{Warm: 3, Size: 3}) {
-					b.Errorf("status %+v", got)
-				}
-				f.set(verb, nil)
-				b.lease(session1)
-				if n := f.count("remove"); n != 0 {
-					b.Errorf("%d targets were removed of %q", n, before)
-				}
-			})
-		})
-	}
+	f := newFake()
+	f.image.Labels = nil
+	inBubble(t, f, nil, func(b *bubble) {
+		before := f.ids()
+		trouble := fmt.Errorf("%w: %w", ErrUnasked, errDown)
+		f.set("login", trouble)
+		if _, err := b.pool.Lease(b.Context(), claim(session1)); !errors.Is(err, errDown) {
+			b.Errorf("Lease: %v", err)
+		}
+		b.expect(Status{Warm: 3, Goal: 3})
+		f.set("login", nil)
+		b.lease(session1)
+		if n := f.count("remove"); n != 0 {
+			b.Errorf("%d targets were removed of %q", n, before)
+		}
+	})
+}
+
+func TestLongUserName(t *testing.T) {
+	inBubble(t, newFake(), nil, func(b *bubble) {
+		c := claim(session1)
+		c.User = strings.Repeat("x", 100_000)
+		l, err := b.pool.Lease(b.Context(), c)
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.leases = append(b.leases, l)
+		if got := b.leader(l.Container).logins[0].User; len(got) != maxUser {
+			b.Errorf("%d bytes were sent to the leader", len(got))
+		}
+	})
 }
 
 func TestReleaseStopsOnceAndKeeps(t *testing.T) {
@@ -166,14 +477,16 @@ func TestReleaseStopsOnceAndKeeps(t *testing.T) {
 		l := b.lease(session1)
 		for range 3 {
 			l.Release(b.Context())
+			l.Captured()
 		}
 		b.rest(time.Minute)
-		if c, ok := f.get(l.Container); !ok || c.Running || f.count("stop "+l.Container) != 1 {
+		if c, ok := f.get(l.Container); !ok || c.Running || c.Name != session1 || f.count("stop "+l.Container) != 1 {
 			b.Errorf("container %+v, kept %v, stopped %d times", c, ok, f.count("stop "+l.Container))
 		}
-		if got := b.pool.Status(); got != (Status{Warm: 3, Size: 3}) {
-			b.Errorf("status %+v", got)
+		if !b.leader(l.Container).closed {
+			b.Error("the stream to the leader was left open")
 		}
+		b.expect(Status{Warm: 3, Goal: 3, Retained: 1})
 		if got := b.events.values(event.TargetStop, "container"); !cmp.Equal(got, []any{l.Container}) {
 			b.Errorf("events %q", got)
 		}
@@ -188,9 +501,14 @@ func TestReleaseOfWhatIsGone(t *testing.T) {
 		delete(f.boxes, l.Container)
 		f.mu.Unlock()
 		l.Release(b.Context())
+		l.Captured()
 		b.rest(time.Minute)
 		if n := f.count("stop"); n != 1 {
 			b.Errorf("stopped %d times", n)
+		}
+		b.expect(Status{Warm: 3, Goal: 3})
+		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"it was gone"}) {
+			b.Errorf("events %q", got)
 		}
 	})
 }
@@ -201,24 +519,19 @@ func TestFailedStopIsRetried(t *testing.T) {
 		l := b.lease(session1)
 		f.set("stop", errDown)
 		l.Release(b.Context())
-		if n := b.pool.Status().Leased; n != 0 {
-			b.Errorf("%d leases are still held", n)
-		}
+		l.Captured()
 		b.rest(time.Minute)
 		tries := f.count("stop " + l.Container)
-		if tries < 2 || tries > int(time.Minute/retryEvery)+2 {
-			b.Errorf("%d tries in a minute, want one every %s", tries, retryEvery)
+		if tries < 3 || tries > 8 {
+			b.Errorf("%d tries in a minute", tries)
 		}
-		if s := b.pool.Status(); s.Failure != nil {
-			b.Errorf("a target that cannot be stopped counts as one that cannot be made: %v", s.Failure)
+		if s := b.pool.Status(); s.Failure != nil || s.Draining != 1 {
+			b.Errorf("a target that cannot be stopped counts as one that cannot be made: %+v", s)
 		}
-		f.set("list", errDown) // Podman is away altogether
-		b.rest(time.Minute)
-		f.set("list", nil)
 		f.set("stop", nil)
-		b.rest(2 * retryEvery)
+		b.rest(longestRetry)
 		c, ok := f.get(l.Container)
-		if !ok || c.Running || c.stops != 1 {
+		if !ok || c.Running || c.stops != 1 || c.Name != session1 {
 			b.Errorf("container %+v, kept %v", c, ok)
 		}
 		tries = f.count("stop")
@@ -226,51 +539,44 @@ func TestFailedStopIsRetried(t *testing.T) {
 		if f.count("stop") != tries {
 			b.Error("stopped again and again")
 		}
+		b.expect(Status{Warm: 3, Goal: 3, Retained: 1})
 	})
 }
 
-func TestRetention(t *testing.T) {
+// TestReleaseInTime: a Podman that hangs does not hold the session's end.
+func TestReleaseInTime(t *testing.T) {
 	f := newFake()
-	f.put("old3", session3, false) // 1 and 2 are leased below: order is by name, not by time of release
-	f.put("old4", session4, false)
 	inBubble(t, f, nil, func(b *bubble) {
-		second, first := b.lease(session2), b.lease(session1)
-		second.Release(b.Context())
-		b.rest(time.Second)
-		if _, ok := f.get(second.Container); ok {
-			b.Error("the oldest of three was kept")
+		l := b.lease(session1)
+		f.hang("stop", true)
+		ctx, cancel := context.WithTimeout(b.Context(), 30*time.Second)
+		defer cancel()
+		began := time.Now()
+		l.Release(ctx)
+		if took := time.Since(began); took > 31*time.Second {
+			b.Errorf("took %s", took)
 		}
-		if _, ok := f.get(first.Container); !ok {
-			b.Error("one in use was removed")
-		}
-		first.Release(b.Context())
-		b.rest(time.Second)
-		for _, id := range []string{"old3", "old4"} {
-			if _, ok := f.get(id); !ok {
-				b.Errorf("%s was removed, but it is among the newest two", id)
-			}
-		}
-		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"retention", "retention"}) {
-			b.Errorf("removed for %q", got)
+		f.hang("stop", false)
+		b.rest(time.Minute)
+		if c, _ := f.get(l.Container); c.Running || c.Name != session1 {
+			b.Errorf("container %+v", c)
 		}
 	})
 }
 
-func TestRetentionThatFails(t *testing.T) {
+func TestResumeIsReported(t *testing.T) {
 	f := newFake()
-	f.put("old", session1, false)
-	f.broken["remove old"] = errors.New("device busy")
-	inBubble(t, f, func(c *Config) { c.Retain = 0 }, func(b *bubble) {
-		if n := f.count("remove old"); n < 2 || n > int(time.Minute/retryEvery)+2 {
-			b.Errorf("%d tries in a minute, want one every %s", n, retryEvery)
+	inBubble(t, f, nil, func(b *bubble) {
+		l := b.lease(session1)
+		c, _ := f.get(l.Container)
+		c.link.Resumed()
+		if got := b.events.values(event.SessionResume, "container"); !cmp.Equal(got, []any{l.Container}) {
+			b.Errorf("events %q", got)
 		}
-		if n := f.count("stop old"); n != 0 {
-			b.Errorf("stopped %d times", n)
-		}
-		f.set("remove old", nil)
-		b.rest(2 * retryEvery)
-		if _, ok := f.get("old"); ok {
-			b.Error("still there")
+		l.Release(b.Context())
+		c.link.Resumed()
+		if got := b.events.values(event.SessionResume, "container"); len(got) != 1 {
+			b.Errorf("events %q after the session", got)
 		}
 	})
 }

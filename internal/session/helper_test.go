@@ -18,9 +18,11 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/attach"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
@@ -38,11 +40,14 @@ type fakePodman struct {
 	made     int
 	names    map[string]string // by id
 	stopped  []string
+	logins   []frame.LoginMessage
 	programs []pool.Program
 	exec     func(pool.Program) (pool.Stream, error)
 }
 
-func (f *fakePodman) ImageDigest(context.Context, string) (string, error) { return "sha256:abc", nil }
+func (f *fakePodman) Image(context.Context, string) (podman.Image, error) {
+	return podman.Image{Digest: "sha256:abc", Labels: map[string]string{target.LeaderLabel: "/leader"}}, nil
+}
 
 func (f *fakePodman) Create(_ context.Context, s podman.Spec) (string, error) {
 	f.mu.Lock()
@@ -53,7 +58,9 @@ func (f *fakePodman) Create(_ context.Context, s podman.Spec) (string, error) {
 	return id, nil
 }
 
-func (f *fakePodman) Start(context.Context, string) error { return nil }
+func (f *fakePodman) Connect(context.Context, pool.Connection) (pool.Leader, error) {
+	return &fakeLeader{podman: f, done: make(chan struct{})}, nil
+}
 
 func (f *fakePodman) Rename(_ context.Context, id, name string) error {
 	f.mu.Lock()
@@ -69,43 +76,69 @@ func (f *fakePodman) Stop(_ context.Context, id string) error {
 	return nil
 }
 
+func (f *fakePodman) Start(context.Context, string) error           { return nil }
 func (f *fakePodman) Remove(context.Context, string) error          { return nil }
 func (f *fakePodman) Running(context.Context, string) (bool, error) { return true, nil }
+func (f *fakePodman) Size(context.Context, string) (int64, error)   { return 0, nil }
 
+func (f *fakePodman) FreeLocks(context.Context) (uint32, bool, error)          { return 0, false, nil }
 func (f *fakePodman) List(context.Context, string) ([]podman.Container, error) { return nil, nil }
 
 func (f *fakePodman) ReadFile(context.Context, string, string, int64) ([]byte, error) {
-	return []byte("root:x:0:0::/root:/bin/bash\nadmin:x:1000:1000::/home/admin:/bin/sh\n"), nil
+	return nil, errors.New("no files here")
 }
 
-func (f *fakePodman) Exec(_ context.Context, id string, p pool.Program) (pool.Stream, error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.names[id] != testID {
-		return nil, fmt.Errorf("exec in container named %q", f.names[id])
-	}
-	f.programs = append(f.programs, p)
-	return f.exec(p)
+// fakeLeader starts what the podman's exec gives out.
+type fakeLeader struct {
+	podman *fakePodman
+	done   chan struct{}
+	once   sync.Once
 }
+
+func (l *fakeLeader) Login(_ context.Context, m frame.LoginMessage) (attach.Account, error) {
+	l.podman.mu.Lock()
+	defer l.podman.mu.Unlock()
+	l.podman.logins = append(l.podman.logins, m)
+	return attach.Account{Name: "root", Home: "/root", Shell: "/bin/bash"}, nil
+}
+
+func (l *fakeLeader) Start(_ context.Context, p pool.Program) (pool.Stream, error) {
+	l.podman.mu.Lock()
+	defer l.podman.mu.Unlock()
+	l.podman.programs = append(l.podman.programs, p)
+	return l.podman.exec(p)
+}
+
+func (l *fakeLeader) Ping(context.Context) error { return nil }
+func (l *fakeLeader) Done() <-chan struct{}      { return l.done }
+func (l *fakeLeader) Err() error                 { return nil }
+func (l *fakeLeader) Close() error               { l.once.Do(func() { close(l.done) }); return nil }
 
 // fakeStream is a program made of functions.
 type fakeStream struct {
 	copy    func(s *fakeStream, stdout, stderr func([]byte) error) error
 	write   func([]byte) error
 	resized chan pool.Size
-	status  int
+	signals chan string
+	ended   pool.Exit
 	waitErr error
 
+	exited    chan struct{} // closed by exit, and by Close
 	eof       chan struct{} // closed by CloseWrite
 	closed    chan struct{}
+	exitOnce  sync.Once
 	eofOnce   sync.Once
 	closeOnce sync.Once
 }
 
 var errStreamClosed = errors.New("stream closed")
 
+// newStream is a program that exits when its output has ended, if not before.
 func newStream(status int, copy func(s *fakeStream, stdout, stderr func([]byte) error) error) *fakeStream {
-	return &fakeStream{copy: copy, status: status, resized: make(chan pool.Size, 10), eof: make(chan struct{}), closed: make(chan struct{})}
+	return &fakeStream{
+		copy: copy, ended: pool.Exit{Status: status}, resized: make(chan pool.Size, 10), signals: make(chan string, 10),
+		exited: make(chan struct{}), eof: make(chan struct{}), closed: make(chan struct{}),
+	}
 }
 
 // untilClosed is a program that says nothing until its stream is closed.
@@ -114,7 +147,15 @@ func untilClosed(s *fakeStream, _, _ func([]byte) error) error {
 	return errStreamClosed
 }
 
-func (s *fakeStream) Copy(stdout, stderr func([]byte) error) error { return s.copy(s, stdout, stderr) }
+func (s *fakeStream) exit() { s.exitOnce.Do(func() { close(s.exited) }) }
+
+func (s *fakeStream) Copy(stdout, stderr func([]byte) error) error {
+	err := s.copy(s, stdout, stderr)
+	if err == nil {
+		s.exit()
+	}
+	return err
+}
 
 func (s *fakeStream) Write(p []byte) (int, error) {
 	if s.write != nil {
@@ -126,14 +167,33 @@ func (s *fakeStream) Write(p []byte) (int, error) {
 }
 
 func (s *fakeStream) CloseWrite() error { s.eofOnce.Do(func() { close(s.eof) }); return nil }
-func (s *fakeStream) Close() error      { s.closeOnce.Do(func() { close(s.closed) }); return nil }
+
+func (s *fakeStream) Close() error {
+	s.closeOnce.Do(func() { close(s.closed) })
+	s.exit()
+	return nil
+}
 
 func (s *fakeStream) Resize(_ context.Context, size pool.Size) error {
 	s.resized <- size
 	return nil
 }
 
-func (s *fakeStream) Wait(context.Context) (int, error) { return s.status, s.waitErr }
+func (s *fakeStream) Signal(_ context.Context, name string) error {
+	s.signals <- name
+	return nil
+}
+
+func (s *fakeStream) Exited() <-chan struct{} { return s.exited }
+
+func (s *fakeStream) Wait(context.Context) (pool.Exit, error) {
+	select {
+	case <-s.closed:
+		return pool.Exit{}, errStreamClosed
+	default:
+		return s.ended, s.waitErr
+	}
+}
 
 // sink keeps events, or refuses them.
 type sink struct {
@@ -191,7 +251,7 @@ func setUp(t *testing.T) *stage {
 	st.emitter = event.New(st.events)
 	p := pool.New(pool.Config{
 		Target: target.Target{Name: "debian", Image: "localhost/x:latest", Account: "root"},
-		Size:   1, MaxLeases: 5, Workers: 1, LeaseTimeout: 20 * time.Second, Retain: 5,
+		Min:    1, Max: 1, Burst: 1, MaxLeases: 5, LeaseTimeout: 20 * time.Second, MaxAge: time.Hour, Retain: 5,
 	}, st.podman, st.emitter, hclog.NewNullLogger())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
@@ -295,6 +355,9 @@ type client struct {
 	stdin          io.Reader
 	stdout, stderr bytes.Buffer
 	resize         chan sshd.Size
+	signals        chan string
+	exits          []sshd.Exit
+	ends           int // calls of End
 	// before is called with what is about to reach the client.
 	before func(kind record.Kind, p []byte) error
 }
@@ -314,7 +377,8 @@ func (c *client) stream() sshd.Stream {
 		}
 	}
 	return sshd.Stream{
-		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize,
+		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize, Signals: c.signals,
+		Exit: func(e sshd.Exit) { c.exits = append(c.exits, e) }, End: func() { c.ends++ },
 	}
 }
 

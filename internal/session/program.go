@@ -2,6 +2,8 @@ package session
 
 import (
 	"fmt"
+	"math"
+	"path"
 	"strings"
 
 	"github.com/sandtrap/sandtrap/internal/pool"
@@ -14,20 +16,28 @@ const sftpServer = "/usr/lib/openssh/sftp-server"
 
 // program is what sshd would start for p: the account's login shell, a command
 // given to that shell, or a subsystem's command; see sshd(8), LOGIN PROCESS.
-func program(l sshd.Login, account target.Account, p sshd.Program, tty int) pool.Program {
+func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program {
+	shell := path.Base(account.Shell)
 	x := pool.Program{
-		User: account.Name, Dir: account.Home, TTY: p.PTY, Size: pool.Size(p.Size),
-		Env: environment(l, account, p, tty),
+		User: account.Name, Path: account.Shell, Dir: account.Home, Env: environment(l, account, p),
+		PTY: p.PTY, Size: size(p.Size), Modes: p.Modes,
 	}
 	switch p.Kind {
 	case sshd.Shell:
-		x.Command = []string{account.Shell, "-l"}
+		x.Argv = []string{"-" + shell} // which makes it a login shell
+		x.Interactive = p.PTY
 	case sshd.Exec:
-		x.Command = []string{account.Shell, "-c", p.Command}
+		x.Argv = []string{shell, "-c", p.Command}
 	case sshd.Subsystem:
-		x.Command = []string{account.Shell, "-c", subsystem(p.Command)}
+		x.Argv = []string{shell, "-c", subsystem(p.Command)}
 	}
 	return x
+}
+
+// size fits a client's numbers into what a terminal can be told; see
+// ioctl_tty(2), TIOCSWINSZ.
+func size(s sshd.Size) pool.Size {
+	return pool.Size{Columns: uint16(min(s.Columns, math.MaxUint16)), Rows: uint16(min(s.Rows, math.MaxUint16))}
 }
 
 // subsystem is the command of a subsystem. One that is not configured is refused
@@ -39,28 +49,29 @@ func subsystem(name string) string {
 	return "exit 1"
 }
 
-// Debian's PATH from login.defs(5), for root and for everybody else.
+// The PATH that Debian's sshd has, for root and for everybody else.
 const (
 	rootPath = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-	userPath = "/usr/local/bin:/usr/bin:/bin:/usr/local/games:/usr/games"
+	userPath = "/usr/local/bin:/usr/bin:/bin:/usr/games"
 )
 
-// environment is what sshd sets for a login, after what the client asked for;
-// see sshd(8) and ssh(1), ENVIRONMENT.
-func environment(l sshd.Login, account target.Account, p sshd.Program, tty int) []string {
+// environment is what sshd and Debian's PAM set for a login, after what the client
+// asked for; see sshd(8) and ssh(1), ENVIRONMENT. SSH_TTY is added where the
+// terminal is.
+func environment(l sshd.Login, account target.Account, p sshd.Program) []string {
 	path := userPath
-	if account.UID == "0" {
+	if account.UID == 0 {
 		path = rootPath
 	}
 	env := append([]string(nil), p.Env...)
 	env = append(env,
 		"USER="+account.Name, "LOGNAME="+account.Name, "HOME="+account.Home, "SHELL="+account.Shell,
-		"PATH="+path, "MAIL=/var/mail/"+account.Name,
+		"PATH="+path, "MOTD_SHOWN=pam",
 		fmt.Sprintf("SSH_CLIENT=%s %d %d", l.Source.Addr(), l.Source.Port(), l.Local.Port()),
 		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", l.Source.Addr(), l.Source.Port(), l.Local.Addr(), l.Local.Port()),
 	)
 	if p.PTY {
-		env = append(env, fmt.Sprintf("SSH_TTY=/dev/pts/%d", tty), "TERM="+p.Term)
+		env = append(env, "TERM="+p.Term)
 	}
 	return dedupe(env)
 }

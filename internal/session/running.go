@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -23,36 +24,67 @@ type running struct {
 	recorder *record.Recorder
 	stream   pool.Stream
 	began    time.Time
-	tty      int           // number of its pseudo-terminal, -1 without one
 	done     chan struct{} // closed when the program's output has ended
 }
 
 // stdinBuffer is the client's largest packet in bytes; RFC 4253, section 6.1.
 const stdinBuffer = 32 << 10
 
-// Serve moves bytes between the client and the program until the program is gone
-// or ctx ends.
-func (r *running) Serve(ctx context.Context, client sshd.Stream) (int, error) {
+// Serve moves bytes between the client and the program until the program's
+// output has ended or ctx ends, then completes the evidence.
+func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 	// A read from the program does not heed ctx; closing the stream ends it.
 	stop := context.AfterFunc(ctx, func() { r.stream.Close() })
 	r.session.stdin.Go(func() {
 		defer r.survive()
 		r.copyInput(client)
 	})
-	resized := make(chan struct{})
-	go func() {
-		defer close(resized)
+	var helpers sync.WaitGroup
+	helpers.Go(func() {
 		defer r.survive()
-		r.resize(ctx, client.Resize)
-	}()
+		r.control(ctx, client)
+	})
+	var exit error
+	helpers.Go(func() {
+		defer r.survive()
+		exit = r.exit(client)
+	})
 	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
 	close(r.done)
-	<-resized
-	status, err := r.outcome(ctx, err)
+	if err != nil {
+		_ = r.stream.Close() // its exit is not awaited
+	}
+	helpers.Wait()
+	if err = r.cause(errors.Join(err, exit)); err == nil {
+		client.End() // nobody waits for the evidence to reach the disk
+	}
 	if stop() {
 		_ = r.stream.Close()
 	}
-	return status, errors.Join(err, r.finish(err))
+	return errors.Join(err, r.finish(err))
+}
+
+// exit waits for the program's end, which may come before the end of its output,
+// and records and tells how it ended.
+func (r *running) exit(client sshd.Stream) error {
+	<-r.stream.Exited()
+	e, err := r.stream.Wait(context.Background())
+	if err != nil {
+		return err
+	}
+	fields := []event.Field{event.F("channel", r.program.Channel), event.F("exit_status", e.Status)}
+	if e.Signal == "" {
+		err = r.recorder.Exit(e.Status)
+	} else {
+		err = r.recorder.ExitSignal(e.Signal, e.CoreDumped)
+		fields = []event.Field{fields[0], event.F("exit_signal", e.Signal), event.F("core_dumped", e.CoreDumped)}
+	}
+	if err != nil {
+		return err
+	}
+	r.session.events.Emit(event.ProgramExit, fields...)
+	client.Exit(sshd.Exit(e))
+	return nil
 }
 
 // survive, deferred in every goroutine of a program, keeps a mistake of ours from
@@ -114,38 +146,39 @@ func (r *running) abandon() {
 	}
 }
 
-// resize hands window changes on until the program is gone.
-func (r *running) resize(ctx context.Context, sizes <-chan sshd.Size) {
+// control hands window changes and signals on until the program's output has
+// ended.
+func (r *running) control(ctx context.Context, client sshd.Stream) {
 	for {
+		var err error
 		select {
 		case <-r.done:
 			return
 		case <-ctx.Done():
 			return
-		case size := <-sizes:
-			if r.recorder.Resize(record.Size(size)) != nil {
-				r.abandon()
-				return
+		case s := <-client.Resize:
+			if err = r.recorder.Resize(record.Size(s)); err == nil {
+				_ = r.stream.Resize(ctx, size(s)) // the program may be gone by now
 			}
-			_ = r.stream.Resize(ctx, pool.Size(size)) // the program may be gone by now
+		case name := <-client.Signals:
+			if err = r.recorder.Signal(name); err == nil {
+				_ = r.stream.Signal(ctx, name)
+			}
+		}
+		if err != nil {
+			r.abandon()
+			return
 		}
 	}
 }
 
-// outcome is the program's exit status, or why there is none.
-func (r *running) outcome(ctx context.Context, copied error) (int, error) {
-	if err := r.recorder.Err(); err != nil { // the reason why the stream was closed
-		copied = err
+// cause is why the program was cut short: a recording that failed is the reason
+// why its stream was closed.
+func (r *running) cause(err error) error {
+	if failed := r.recorder.Err(); failed != nil {
+		return failed
 	}
-	if copied != nil {
-		return 0, copied
-	}
-	status, err := r.stream.Wait(ctx)
-	if err != nil {
-		return 0, err
-	}
-	r.session.events.Emit(event.ProgramExit, event.F("channel", r.program.Channel), event.F("exit_status", status))
-	return status, r.recorder.Exit(status)
+	return err
 }
 
 // finish closes the recording and links it to the session. served is why the
@@ -168,7 +201,7 @@ func (r *running) finish(served error) error {
 	for _, e := range p.Env {
 		channel.Env = append(channel.Env, evidence.Text(e))
 	}
-	saveErr := s.keep(channel, r.tty)
+	saveErr := s.keep(channel)
 	s.events.Emit(event.ChannelClose, event.F("channel", p.Channel), event.F("duration_ms", time.Since(r.began).Milliseconds()),
 		event.F("input_bytes", sum.InputBytes), event.F("output_bytes", sum.OutputBytes+sum.StderrBytes), event.F("recording", sum.Cast))
 	return saveErr

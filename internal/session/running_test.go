@@ -51,7 +51,7 @@ func TestRecordedBeforeForwarded(t *testing.T) {
 	st.runs(stream)
 	r := st.start(s, sshd.Program{Kind: sshd.Shell, PTY: true, Term: "xterm", Size: sshd.Size{Columns: 80, Rows: 24}})
 	c := &client{stdin: io.MultiReader(strings.NewReader("first"), strings.NewReader("second")), before: seen, resize: resize}
-	if _, err := r.Serve(st.Context(), c.stream()); err != nil {
+	if err := r.Serve(st.Context(), c.stream()); err != nil {
 		t.Error(err)
 	}
 	if got := st.recorded(s, 0, record.KindInput); got != "firstsecond" {
@@ -100,8 +100,8 @@ func TestNothingPassesUnrecorded(t *testing.T) {
 			if _, err := r.recorder.Close(); err != nil { // nothing can be recorded any more
 				t.Fatal(err)
 			}
-			if status, err := r.Serve(st.Context(), c.stream()); err == nil || status != 0 {
-				t.Errorf("Serve = %d, %v", status, err)
+			if err := r.Serve(st.Context(), c.stream()); err == nil || len(c.exits)+c.ends != 0 {
+				t.Errorf("Serve: %v, exits %v, %d ends", err, c.exits, c.ends)
 			}
 			if c.stdout.Len()+c.stderr.Len() > 0 || len(stream.resized) > 0 {
 				t.Errorf("passed on: %q, %q, %d sizes", c.stdout.String(), c.stderr.String(), len(stream.resized))
@@ -143,7 +143,7 @@ func TestQuota(t *testing.T) {
 			}
 			st.runs(stream)
 			r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "yes"})
-			if _, err := r.Serve(st.Context(), c.stream()); !errors.Is(err, record.ErrQuota) {
+			if err := r.Serve(st.Context(), c.stream()); !errors.Is(err, record.ErrQuota) {
 				t.Errorf("Serve: %v", err)
 			}
 			kind, passed := record.KindOutput, c.stdout.String()
@@ -186,7 +186,7 @@ func TestClientGoneAmidOutput(t *testing.T) {
 		}
 		return nil
 	}}
-	if _, err := r.Serve(st.Context(), c.stream()); !errors.Is(err, gone) {
+	if err := r.Serve(st.Context(), c.stream()); !errors.Is(err, gone) {
 		t.Errorf("Serve: %v", err)
 	}
 	<-stream.closed
@@ -209,8 +209,8 @@ func TestContextEndsAProgram(t *testing.T) {
 		<-stream.closed
 		let.Close()
 	}()
-	if status, err := r.Serve(ctx, (&client{stdin: hold}).stream()); err == nil || status != 0 {
-		t.Errorf("Serve = %d, %v", status, err)
+	if err := r.Serve(ctx, (&client{stdin: hold}).stream()); err == nil {
+		t.Error("Serve went on without its context")
 	}
 	s.Close("service stops")
 	if got := st.saved(); got.EndReason != "service stops" || len(got.Channels) != 1 {
@@ -229,7 +229,7 @@ func TestProgramThatDoesNotRead(t *testing.T) {
 	st.runs(stream)
 	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "true"})
 	c := &client{stdin: io.MultiReader(strings.NewReader("a"), strings.NewReader("b"))}
-	if _, err := r.Serve(st.Context(), c.stream()); err != nil {
+	if err := r.Serve(st.Context(), c.stream()); err != nil {
 		t.Error(err)
 	}
 	if got := st.recorded(s, 0, record.KindInput); got != "ab" { // what nobody reads is evidence all the same
@@ -245,7 +245,7 @@ func TestExitStatusUnknown(t *testing.T) {
 	stream.waitErr = errors.New("Podman is gone")
 	st.runs(stream)
 	r := st.start(s, sshd.Program{Kind: sshd.Shell})
-	if _, err := r.Serve(st.Context(), (&client{}).stream()); !errors.Is(err, stream.waitErr) {
+	if err := r.Serve(st.Context(), (&client{}).stream()); !errors.Is(err, stream.waitErr) {
 		t.Errorf("Serve: %v", err)
 	}
 	s.Close("over")
@@ -262,7 +262,7 @@ func TestEvidenceLostAmidASession(t *testing.T) {
 		return nil
 	}))
 	r := st.start(s, sshd.Program{Kind: sshd.Shell})
-	if _, err := r.Serve(st.Context(), (&client{}).stream()); err == nil {
+	if err := r.Serve(st.Context(), (&client{}).stream()); err == nil {
 		t.Error("the loss went unnoticed")
 	}
 	s.Close("over")
@@ -271,54 +271,66 @@ func TestEvidenceLostAmidASession(t *testing.T) {
 	}
 }
 
-func TestTerminalNumbers(t *testing.T) {
+// A signal from the client reaches the program, and how the program ended by one
+// reaches the client and the record.
+func TestSignals(t *testing.T) {
 	st := setUp(t)
 	s := st.open(st.login())
-	var streams []*fakeStream
-	st.podman.exec = func(pool.Program) (pool.Stream, error) {
-		stream := newStream(0, func(s *fakeStream, _, _ func([]byte) error) error {
-			<-s.closed
-			return nil
-		})
-		streams = append(streams, stream)
-		return stream, nil
+	stream := newStream(0, func(s *fakeStream, _, _ func([]byte) error) error {
+		if name := <-s.signals; name != "QU\xff" {
+			return fmt.Errorf("got signal %q", name)
+		}
+		return nil
+	})
+	stream.ended = pool.Exit{Signal: "QUIT", CoreDumped: true}
+	st.runs(stream)
+	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "sleep 1"})
+	c := &client{signals: make(chan string, 1)}
+	c.signals <- "QU\xff"
+	if err := r.Serve(st.Context(), c.stream()); err != nil {
+		t.Error(err)
 	}
-	channel := 0
-	start := func(pty bool) (*running, chan struct{}) {
-		r := st.start(s, sshd.Program{Channel: channel, Kind: sshd.Shell, PTY: pty})
-		channel++
-		ended := make(chan struct{})
-		go func() {
-			_, _ = r.Serve(context.Background(), (&client{}).stream())
-			close(ended)
-		}()
-		return r, ended
+	if !cmp.Equal(c.exits, []sshd.Exit{{Signal: "QUIT", CoreDumped: true}}) || c.ends != 1 {
+		t.Errorf("the client was told %+v, %d ends", c.exits, c.ends)
 	}
-	a, aEnded := start(true)
-	b, bEnded := start(true)
-	none, noneEnded := start(false)
-	streams[0].Close()
-	<-aEnded
-	again, againEnded := start(true)
-	if got := []int{a.tty, b.tty, none.tty, again.tty}; !cmp.Equal(got, []int{0, 1, -1, 0}) {
-		t.Errorf("terminals %d", got)
+	if got := st.recorded(s, 0, record.KindSignal); got != "QU\xff" {
+		t.Errorf("recorded signal %q", got)
 	}
-	for _, stream := range streams[1:] {
-		stream.Close()
+	if got := st.recorded(s, 0, record.KindExitSignal); got != "\x01QUIT" {
+		t.Errorf("recorded exit signal %q", got)
 	}
-	<-bEnded
-	<-noneEnded
-	<-againEnded
 	s.Close("over")
-	for i, want := range []string{"SSH_TTY=/dev/pts/0", "SSH_TTY=/dev/pts/1", "", "SSH_TTY=/dev/pts/0"} {
-		got := ""
-		for _, e := range st.podman.programs[i].Env {
-			if strings.HasPrefix(e, "SSH_TTY=") {
-				got = e
-			}
-		}
-		if got != want {
-			t.Errorf("program %d has %q, want %q", i, got, want)
-		}
+	if got := st.saved().Channels[0].Recording; got.ExitSignal != "QUIT" || !got.CoreDumped || got.ExitStatus != nil {
+		t.Errorf("recording %+v", got)
 	}
+	if got := st.events.of(event.ProgramExit); len(got) != 1 || got[0]["exit_signal"] != "QUIT" || got[0]["core_dumped"] != true {
+		t.Errorf("events %v", got)
+	}
+}
+
+// A program may end before its output does: a job in the background holds the
+// channel open, as with sshd, but the client knows the status.
+func TestOutputAfterExit(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	told := make(chan struct{})
+	st.runs(newStream(7, func(s *fakeStream, stdout, _ func([]byte) error) error {
+		s.exit()
+		<-told
+		return stdout([]byte("later"))
+	}))
+	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "job &"})
+	c := &client{}
+	stream := c.stream()
+	stream.Exit = func(e sshd.Exit) {
+		c.exits = append(c.exits, e)
+		close(told)
+	}
+	if err := r.Serve(st.Context(), stream); err != nil {
+		t.Error(err)
+	}
+	if c.stdout.String() != "later" || !cmp.Equal(c.exits, []sshd.Exit{{Status: 7}}) {
+		t.Errorf("client got %q, %+v", c.stdout.String(), c.exits)
+	}
+	s.Close("over")
 }

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"sync"
 	"time"
 
@@ -51,6 +52,7 @@ type Session struct {
 	events  *event.Emitter
 	dir     *evidence.Dir
 	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
+	syncing sync.WaitGroup // as Close of the directory must come after it
 
 	leasing sync.Mutex // held while a target is leased; guards lease and linked
 	lease   *pool.Lease
@@ -58,8 +60,7 @@ type Session struct {
 
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
-	text   int          // bytes of commands, terminals and environment in record
-	ttys   map[int]bool // numbers of the pseudo-terminals in use
+	text   int // bytes of commands, terminals and environment in record
 }
 
 // Open begins the evidence of a connection that has authenticated. If that
@@ -72,10 +73,11 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, record: begin(login), ttys: map[int]bool{}}
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, record: begin(login)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
+	session.sync()
 	session.events.Emit(event.SessionOpen, event.F("user", login.User()), event.F("method", login.Accepted().Method))
 	return session, nil
 }
@@ -131,16 +133,12 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), tty: -1, done: make(chan struct{})}
-	if p.PTY {
-		r.tty = s.takeTTY()
-	}
-	account := lease.Account(s.login.User())
-	r.stream, err = lease.Exec(ctx, program(s.login, account, p, r.tty))
+	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{})}
+	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil))
 	}
-	s.began(r, account.Name)
+	s.began(r, lease.Account.Name)
 	return r, nil
 }
 
@@ -164,7 +162,7 @@ func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 	s.leasing.Lock()
 	defer s.leasing.Unlock()
 	if s.lease == nil {
-		lease, err := s.service.Pool.Lease(ctx, s.login.ID)
+		lease, err := s.service.Pool.Lease(ctx, claim(s.login))
 		if err != nil {
 			return nil, fmt.Errorf("lease a target: %w", err)
 		}
@@ -184,16 +182,40 @@ func (s *Session) link(lease *pool.Lease) error {
 	s.mu.Lock()
 	s.record.Target = evidence.Target{
 		Name: lease.Target, Container: lease.Container, ContainerName: lease.Name, Image: lease.Image, ImageDigest: lease.ImageDigest,
-		Account: lease.Account(s.login.User()).Name,
+		Account: lease.Account.Name, PreviousSession: lease.Previous,
 	}
 	err := s.dir.Save(s.record)
 	s.mu.Unlock()
 	if err != nil {
 		return err
 	}
+	s.sync()
 	s.events.Emit(event.SessionLease, event.F("target", lease.Target), event.F("container", lease.Container),
-		event.F("image_digest", lease.ImageDigest), event.F("wait_ms", lease.Wait.Milliseconds()))
+		event.F("image_digest", lease.ImageDigest), event.F("wait_ms", lease.Wait.Milliseconds()),
+		event.F("previous_session", lease.Previous))
 	return nil
+}
+
+// claim is what the pool must know to choose a target.
+func claim(l sshd.Login) pool.Claim {
+	return pool.Claim{
+		Session: l.ID, User: l.User(), Source: l.Source.Addr().String(), Credential: Credential(attempt(l.Accepted()).Login()),
+	}
+}
+
+// Credential is what tells one credential that was let in from another. It holds
+// the password as it is.
+func Credential(l evidence.Login) string {
+	return strings.Join([]string{string(l.User), string(l.Password), l.Fingerprint}, "\x00")
+}
+
+// sync brings what was saved to the disk while the session goes on.
+func (s *Session) sync() {
+	s.syncing.Go(func() {
+		if err := s.dir.Sync(); err != nil {
+			s.service.Log.Warn("cannot bring a session's record to the disk", "session", s.login.ID, "error", err)
+		}
+	})
 }
 
 // began writes the event of a started program.
@@ -209,24 +231,10 @@ func (s *Session) began(r *running, account string) {
 	}
 }
 
-// takeTTY gives out the number that the next pseudo-terminal of the target will
-// have: the kernel takes the lowest that is free.
-func (s *Session) takeTTY() int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	n := 0
-	for s.ttys[n] {
-		n++
-	}
-	s.ttys[n] = true
-	return n
-}
-
 // keep adds a finished channel to the record.
-func (s *Session) keep(c evidence.Channel, tty int) error {
+func (s *Session) keep(c evidence.Channel) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.ttys, tty)
 	s.record.Channels = append(s.record.Channels, c)
 	return s.dir.Save(s.record)
 }
@@ -241,12 +249,14 @@ func (s *Session) Close(reason string) {
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
 		lease.Release(ctx)
+		defer lease.Captured()
 	}
+	s.syncing.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := time.Now().UTC()
 	s.record.State, s.record.End, s.record.EndReason = evidence.StateClosed, &end, reason
-	if err := errors.Join(s.dir.Save(s.record), s.dir.Close()); err != nil {
+	if err := errors.Join(s.dir.Save(s.record), s.dir.Sync(), s.dir.Close()); err != nil {
 		s.service.Log.Error("cannot close the evidence of a session; the next start recovers it", "session", s.login.ID, "error", err)
 		s.events.Emit(event.SessionFail, event.F("stage", "close"), event.F("error", err.Error()))
 	}

@@ -38,9 +38,8 @@ func TestSessionFromBeginningToEnd(t *testing.T) {
 	}))
 	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "cat\xfe", Env: []string{"LANG=\xfd"}})
 	c := &client{stdin: strings.NewReader("in\x00\xff")}
-	status, err := r.Serve(st.Context(), c.stream())
-	if status != 3 || err != nil {
-		t.Errorf("Serve = %d, %v", status, err)
+	if err := r.Serve(st.Context(), c.stream()); err != nil || !cmp.Equal(c.exits, []sshd.Exit{{Status: 3}}) || c.ends != 1 {
+		t.Errorf("Serve: %v, exits %+v, %d ends", err, c.exits, c.ends)
 	}
 	if c.stdout.String() != "out\x00\xffend" || c.stderr.String() != "err\x80" {
 		t.Errorf("client got %q and %q", c.stdout.String(), c.stderr.String())
@@ -151,8 +150,7 @@ func TestChannelsShareALease(t *testing.T) {
 	for i := range 3 {
 		r := st.start(s, sshd.Program{Channel: i, Kind: sshd.Shell})
 		go func() {
-			_, err := r.Serve(context.Background(), (&client{}).stream())
-			ended <- err
+			ended <- r.Serve(context.Background(), (&client{}).stream())
 		}()
 	}
 	close(release)
@@ -182,10 +180,7 @@ func TestExecFails(t *testing.T) {
 	}
 	st.runs(newStream(0, func(*fakeStream, func([]byte) error, func([]byte) error) error { return nil }))
 	r := st.start(s, sshd.Program{Channel: 1, Kind: sshd.Shell, PTY: true})
-	if r.tty != 0 {
-		t.Errorf("tty %d: the number of the one that failed was not given back", r.tty)
-	}
-	if _, err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
+	if err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
 		t.Error(err)
 	}
 	s.Close("over")
@@ -199,7 +194,7 @@ func TestExecFails(t *testing.T) {
 
 func TestNoLease(t *testing.T) {
 	st := setUp(t)
-	st.service.Pool = pool.New(pool.Config{Size: 1, MaxLeases: 1}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
+	st.service.Pool = pool.New(pool.Config{Min: 1, Max: 1, MaxLeases: 1}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
 	s := st.open(st.login())
 	if r, err := s.Start(st.Context(), sshd.Program{Kind: sshd.Shell}); !errors.Is(err, pool.ErrEmpty) || r != nil {
 		t.Errorf("Start = %v, %v", r, err)
@@ -291,7 +286,7 @@ func TestCloseWaitsForInput(t *testing.T) {
 			<-late
 			return 0, errors.New("channel closed")
 		})}
-		if _, err := r.Serve(st.Context(), c.stream()); err != nil { // does not wait for the client
+		if err := r.Serve(st.Context(), c.stream()); err != nil { // does not wait for the client
 			t.Error(err)
 		}
 		closed := make(chan struct{})
@@ -333,7 +328,7 @@ func TestRecordStaysWithinBounds(t *testing.T) {
 			refused++
 			continue
 		}
-		if _, err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
+		if err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -355,7 +350,7 @@ func TestPanicEndsTheProgram(t *testing.T) {
 	r := st.start(s, sshd.Program{Kind: sshd.Shell})
 	c := (&client{}).stream()
 	c.Stdin = func([]byte) (int, error) { panic("mistake") }
-	if _, err := r.Serve(st.Context(), c); err == nil {
+	if err := r.Serve(st.Context(), c); err == nil {
 		t.Error("the program went on")
 	}
 	s.Close("client disconnected")

@@ -6,8 +6,10 @@ import (
 	"bufio"
 	"bytes"
 	"fmt"
+	"strconv"
 	"strings"
 
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/podman"
 )
 
@@ -16,21 +18,46 @@ type Target struct {
 	Name     string // the operator's name for it
 	Image    string
 	Hostname string
-	Account  string // where a login lands whose user the target does not have
+	LoginAs  frame.Policy
+	Account  string // the fallback of LoginAs
 	Memory   int64  // bytes
 	Pids     int64  // tasks
 	CPUs     float64
 }
 
-// Label marks every container that SandTrap made, with the target's name.
-const Label = "io.sandtrap.target"
+// Labels of containers and images.
+const (
+	// Label marks every container that SandTrap made, with the target's name.
+	Label = "io.sandtrap.target"
+	// LeaderLabel is on images that have a session leader, and on their
+	// containers: the path of its program inside.
+	LeaderLabel = "io.sandtrap.leader"
+	// ImageLabel holds the digest of a container's image.
+	ImageLabel = "io.sandtrap.image"
+)
 
-// Spec describes a container of this target. Without limits it takes whatever
-// the host has.
-func (t Target) Spec(name string, unlimited bool) podman.Spec {
+// Policy is what target.login_as in sandtrap.yaml(5) calls name, and
+// PolicyExisting for any other name.
+func Policy(name string) frame.Policy {
+	switch name {
+	case "create":
+		return frame.PolicyCreate
+	case "fallback":
+		return frame.PolicyFallback
+	}
+	return frame.PolicyExisting
+}
+
+// Spec describes a container of this target made from an image as it is now.
+// Without limits it takes whatever the host has.
+func (t Target) Spec(name string, image podman.Image, unlimited bool) podman.Spec {
+	labels := map[string]string{Label: t.Name, ImageLabel: image.Digest}
+	leader := image.Labels[LeaderLabel]
+	if leader != "" {
+		labels[LeaderLabel] = leader
+	}
 	return podman.Spec{
-		Image: t.Image, Name: name, Hostname: t.Hostname,
-		Labels: map[string]string{Label: t.Name},
+		Image: t.Image, Name: name, Hostname: t.Hostname, Labels: labels, Stdin: leader != "",
 		Memory: t.Memory, Pids: t.Pids, CPUs: t.CPUs, Unlimited: unlimited,
 	}
 }
@@ -38,7 +65,8 @@ func (t Target) Spec(name string, unlimited bool) podman.Spec {
 // Account is one line of the target's passwd(5).
 type Account struct {
 	Name, Home, Shell string
-	UID               string
+	UID, GID          uint32
+	Made              bool // it was made for the login
 }
 
 // Accounts are the users of a target that can log in.
@@ -57,12 +85,9 @@ func ParseAccounts(passwd []byte, fallback string) (Accounts, error) {
 	lines := bufio.NewScanner(bytes.NewReader(passwd))
 	lines.Buffer(nil, MaxPasswd)
 	for lines.Scan() {
-		f := strings.Split(lines.Text(), ":")
-		if len(f) != 7 || f[0] == "" || !canLogIn(f[6]) {
-			continue
-		}
-		if _, taken := a.byName[f[0]]; !taken { // the first line wins, as for getpwnam(3)
-			a.byName[f[0]] = Account{Name: f[0], UID: f[2], Home: f[5], Shell: f[6]}
+		account, ok := parseAccount(lines.Text())
+		if _, taken := a.byName[account.Name]; ok && !taken { // the first line wins, as for getpwnam(3)
+			a.byName[account.Name] = account
 		}
 	}
 	if err := lines.Err(); err != nil {
@@ -75,14 +100,30 @@ func ParseAccounts(passwd []byte, fallback string) (Accounts, error) {
 	return a, nil
 }
 
+func parseAccount(line string) (Account, bool) {
+	f := strings.Split(line, ":")
+	if len(f) != 7 || f[0] == "" || !canLogIn(f[6]) {
+		return Account{}, false
+	}
+	uid, err := strconv.ParseUint(f[2], 10, 32)
+	if err != nil {
+		return Account{}, false
+	}
+	gid, err := strconv.ParseUint(f[3], 10, 32)
+	if err != nil {
+		return Account{}, false
+	}
+	return Account{Name: f[0], UID: uint32(uid), GID: uint32(gid), Home: f[5], Shell: f[6]}, true
+}
+
 func canLogIn(shell string) bool {
 	return strings.HasPrefix(shell, "/") && !strings.HasSuffix(shell, "/nologin") && !strings.HasSuffix(shell, "/false") && !strings.HasSuffix(shell, "/sync")
 }
 
 // Lookup returns the account a login name lands in: its own where the target has
-// it, the fallback otherwise.
-func (a Accounts) Lookup(user string) Account {
-	if account, ok := a.byName[user]; ok {
+// it and policy allows that, the fallback otherwise. No account is ever made.
+func (a Accounts) Lookup(user string, policy frame.Policy) Account {
+	if account, ok := a.byName[user]; ok && policy != frame.PolicyFallback {
 		return account
 	}
 	return a.fallback

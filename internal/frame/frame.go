@@ -1,0 +1,156 @@
+// Package frame is the language between SandTrap and the session leader, the
+// small program of ours that waits inside a target. It has two layers: frames,
+// which are typed messages about numbered channels, and a Link, which carries
+// frames over a byte stream that may break and be replaced without losing any.
+// docs/leader-protocol.md describes both. The package is linked into the leader,
+// so it imports next to nothing.
+package frame
+
+import (
+	"encoding/binary"
+	"errors"
+)
+
+// Version is the protocol's. Both sides must have the same.
+const Version = 1
+
+// Type says what a frame is about.
+type Type byte
+
+// The types. Those marked ">" go to the leader, "<" come from it.
+const (
+	Hello   Type = 'H' // ><  begins every stream; not counted, never sent again
+	Ack     Type = 'K' // ><  how much has been received: an offset, 8 bytes; the link's own
+	Ping    Type = 'P' // >   asks for a Pong
+	Pong    Type = 'Q' //  <
+	Login   Type = 'L' // >   once: who the attacker is
+	Account Type = 'A' //  <  the answer to Login
+	Open    Type = 'O' // >   start a program on a new channel
+	Opened  Type = 'o' //  <  it runs
+	Failed  Type = 'f' //  <  Login (channel 0) or Open came to nothing; text
+	Data    Type = 'D' // ><  standard input; standard output or the terminal
+	Stderr  Type = 'E' //  <  standard error
+	EOF     Type = 'F' // ><  no more Data (and Stderr) on this channel
+	Window  Type = 'W' // ><  so many more bytes of Data and Stderr may be sent: 4 bytes
+	Resize  Type = 'R' // >   the terminal's new size
+	Signal  Type = 'S' // >   a signal's name without SIG, RFC 4254 section 6.10
+	Close   Type = 'C' // >   forget the channel: hang up, close the streams
+	Exit    Type = 'X' //  <  how the program ended
+)
+
+// Bounds in bytes.
+const (
+	headerSize = 8
+	// MaxData bounds the payload of Data and Stderr.
+	MaxData = 32 << 10
+	// MaxPayload bounds the payload of any frame; only Open needs so much.
+	MaxPayload = 512 << 10
+	// InitialWindow is what either side may send on a new channel before the
+	// first Window.
+	InitialWindow = 256 << 10
+)
+
+// MaxChannel is the highest channel number. Numbers are the front end's choice
+// and are not used twice on one link.
+const MaxChannel = 1<<16 - 1
+
+// Frame is one message. On the wire its header is the type, a zero byte, the
+// channel (2 bytes) and the payload's length (4 bytes), all big-endian.
+type Frame struct {
+	Type    Type
+	Channel uint16
+	Payload []byte
+}
+
+// ErrMalformed is wrapped by every error about what the other side sent.
+var ErrMalformed = errors.New("malformed frame")
+
+// detail is an error with its context in front, which fmt would cost the leader
+// more memory for.
+type detail struct {
+	text string
+	err  error
+}
+
+func (d *detail) Error() string { return d.err.Error() + ": " + d.text }
+func (d *detail) Unwrap() error { return d.err }
+
+func malformed(text string) error { return &detail{text, ErrMalformed} }
+
+// limit is the largest payload of a type, or -1 when there is no such type.
+func (t Type) limit() int {
+	switch t {
+	case Data, Stderr:
+		return MaxData
+	case Open:
+		return MaxPayload
+	case Ping, Pong, EOF, Close, Opened:
+		return 0
+	case Hello, Ack, Login, Account, Failed, Window, Resize, Signal, Exit:
+		return 4 << 10
+	}
+	return -1
+}
+
+// toLeader reports whether the front end may send t once a stream has begun, and
+// toFront whether the leader may.
+func (t Type) toLeader() bool {
+	switch t {
+	case Ack, Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close:
+		return true
+	}
+	return false
+}
+
+func (t Type) toFront() bool {
+	switch t {
+	case Ack, Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit:
+		return true
+	}
+	return false
+}
+
+// global reports whether t is about the link as a whole: its channel is 0.
+func (t Type) global() bool {
+	switch t {
+	case Hello, Ack, Ping, Pong, Login, Account:
+		return true
+	}
+	return false
+}
+
+// prompt reports whether a frame of type t does not wait for room, so that it can
+// be sent by whoever reads, or gives up. Answers are as few as what the other side
+// asks, a channel is closed once, and who pings is to wait for the answers.
+func (t Type) prompt() bool {
+	switch t {
+	case Ping, Pong, Account, Opened, Failed, Close:
+		return true
+	}
+	return false
+}
+
+// appendHeader appends the header of f, whose payload fits its type.
+func (f *Frame) appendHeader(b []byte) []byte {
+	b = append(b, byte(f.Type), 0)
+	b = binary.BigEndian.AppendUint16(b, f.Channel)
+	return binary.BigEndian.AppendUint32(b, uint32(len(f.Payload)))
+}
+
+// parseHeader reads a header, whose payload comes behind it, and checks what can
+// be checked without knowing the channels.
+func parseHeader(h []byte) (f Frame, size int, err error) {
+	f = Frame{Type: Type(h[0]), Channel: binary.BigEndian.Uint16(h[2:])}
+	n := binary.BigEndian.Uint32(h[4:])
+	switch limit := f.Type.limit(); {
+	case limit < 0:
+		return f, 0, malformed("unknown type")
+	case h[1] != 0:
+		return f, 0, malformed("second byte is not zero")
+	case n > uint32(limit):
+		return f, 0, malformed("payload is longer than its type allows")
+	case f.Type.global() && f.Channel != 0:
+		return f, 0, malformed("a channel where there is none")
+	}
+	return f, int(n), nil
+}

@@ -1,0 +1,61 @@
+package frame
+
+// firstBuffer is the size in bytes that buffers begin with.
+const firstBuffer = 4 << 10
+
+// ring is a queue of bytes that grows as it must, up to maxKept, and owns no
+// memory while it is empty.
+type ring struct {
+	b       []byte
+	head, n int
+}
+
+// push appends p. The caller keeps n within maxKept.
+func (r *ring) push(p []byte) {
+	r.reserve(len(p))
+	tail := (r.head + r.n) % max(len(r.b), 1)
+	copied := copy(r.b[tail:], p)
+	copy(r.b, p[copied:])
+	r.n += len(p)
+}
+
+// reserve makes room for more bytes. What is handed out by slice stays as it is:
+// growing copies.
+func (r *ring) reserve(more int) {
+	need := r.n + more
+	if need <= len(r.b) {
+		return
+	}
+	size := max(2*len(r.b), firstBuffer)
+	for size < need {
+		size *= 2
+	}
+	bigger := make([]byte, max(min(size, maxKept), need))
+	first := copy(bigger, r.slice(0, r.n))
+	copy(bigger[first:], r.slice(first, r.n-first))
+	r.b, r.head = bigger, 0
+}
+
+// slice is the bytes from the offset at on, at most limit and as far as they lie
+// in one piece.
+func (r *ring) slice(at, limit int) []byte {
+	limit = min(limit, r.n-at)
+	if limit <= 0 {
+		return nil
+	}
+	from := (r.head + at) % len(r.b)
+	return r.b[from:min(from+limit, len(r.b))]
+}
+
+// drop takes n bytes off the front.
+func (r *ring) drop(n int) {
+	if n == 0 {
+		return
+	}
+	r.n -= n
+	if r.n == 0 {
+		*r = ring{}
+		return
+	}
+	r.head = (r.head + n) % len(r.b)
+}

@@ -1,0 +1,74 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"io"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/podman"
+)
+
+// What runs in a leased target, in the words of package attach.
+type (
+	// Program is what to run.
+	Program = attach.Program
+	// Stream is a running program with its standard streams.
+	Stream = attach.Stream
+	// Exit is how a program ended.
+	Exit = attach.Exit
+	// Size is a terminal's size.
+	Size = attach.Size
+)
+
+// Leader starts programs in one container: the session leader in it, or Podman's
+// exec in its place where the image has none.
+type Leader interface {
+	// Login says who the programs are for, once. Its error wraps ErrUnasked if the
+	// container has not heard of it.
+	Login(ctx context.Context, m frame.LoginMessage) (attach.Account, error)
+	Start(ctx context.Context, program Program) (Stream, error)
+	Ping(ctx context.Context) error
+	// Done is closed when the leader is gone for good, Err says why.
+	Done() <-chan struct{}
+	Err() error
+	Close() error
+}
+
+// ErrUnasked is wrapped by errors of Login after which another may be tried.
+var ErrUnasked = errors.New("the target was not asked")
+
+// Connection is how to reach the leader of a container.
+type Connection struct {
+	Container string // id
+	Program   string // the leader's path inside, or "" where there is none
+	Fallback  string // account
+	// Resumed is called when the stream to the leader was replaced after a break.
+	Resumed func()
+}
+
+// Real is the Podman that client talks to.
+func Real(client *podman.Client) Podman { return real{client} }
+
+type real struct{ *podman.Client }
+
+// Connect returns a leader that has answered. It outlives ctx.
+func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
+	if c.Program == "" {
+		return newREST(ctx, r.Client, c)
+	}
+	attached := func(ctx context.Context) (io.ReadWriteCloser, error) { return r.Attach(ctx, c.Container) }
+	bridged := func(ctx context.Context) (io.ReadWriteCloser, error) {
+		stream, err := r.Bridge(ctx, c.Container, []string{c.Program, "-i"})
+		if err == nil {
+			c.Resumed()
+		}
+		return stream, err
+	}
+	leader, err := attach.Connect(ctx, attached, bridged)
+	if err != nil {
+		return nil, err // not leader: a nil *attach.Leader is not a nil Leader
+	}
+	return leader, nil
+}

@@ -1,0 +1,278 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/target"
+)
+
+const (
+	firstPause   = 200 * time.Millisecond
+	longestPause = 10 * time.Second
+	// helloTimeout is how long a session leader has to answer at all.
+	helloTimeout = 10 * time.Second
+	// idleAfter is how long nobody must have leased for the machine to be the
+	// makers' alone.
+	idleAfter = time.Second
+)
+
+// refill starts makers whenever targets are missing.
+func (p *Pool) refill(ctx context.Context) {
+	var makers sync.WaitGroup
+	defer makers.Wait()
+	for ctx.Err() == nil {
+		start, pause := p.plan(time.Now())
+		for range start {
+			makers.Go(func() { p.makeOne(ctx) })
+		}
+		wait(ctx, p.fill, pause)
+	}
+}
+
+// plan says how many makers to start now, and when to ask again at the latest.
+// Usually one works, some time after the lease that made it necessary; as many as
+// allowed when targets run short or when nobody else wants the machine.
+func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	pause = p.fall(now)
+	missing := p.goal + p.starving() - len(p.warm) - p.making
+	if missing <= 0 && p.making == 0 && p.anyStale() {
+		missing = 1
+	}
+	urgent := p.low() || p.starving() > 0
+	width, begin := 1, p.backoff
+	if p.failure == nil && (urgent || now.Sub(p.latest) >= idleAfter) {
+		width = p.cfg.Burst
+	}
+	if !urgent && p.notBefore.After(begin) {
+		begin = p.notBefore
+	}
+	if start = min(missing, width-p.making); start <= 0 {
+		return 0, pause // a maker that is done asks again
+	}
+	if now.Before(begin) {
+		return 0, min(pause, begin.Sub(now))
+	}
+	p.making += start
+	return start, pause
+}
+
+// fall lets the goal fall when it is time, and returns the time to the next.
+// Pool.mu is held.
+func (p *Pool) fall(now time.Time) time.Duration {
+	if p.goal <= p.cfg.Min {
+		return time.Hour // nothing changes by itself
+	}
+	if now.Sub(p.unmoved) >= goalFalls {
+		p.goal--
+		p.unmoved = now
+		p.settle()
+	}
+	return p.unmoved.Add(goalFalls).Sub(now)
+}
+
+func (p *Pool) anyStale() bool {
+	for _, c := range p.warm {
+		if c.stale != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// makeOne makes a target. After a failure the next waits, longer each time, so
+// that a Podman in trouble is not made worse.
+func (p *Pool) makeOne(ctx context.Context) {
+	began := time.Now()
+	c, err := p.make(ctx)
+	if err != nil && ctx.Err() == nil {
+		p.fail("make", "", err)
+	}
+	p.mu.Lock()
+	p.making--
+	if err != nil {
+		if now := time.Now(); !now.Before(p.backoff) { // of several at once one counts
+			p.backoff = now.Add(p.pause)
+			p.pause = min(2*p.pause, longestPause)
+		}
+		p.mu.Unlock()
+		wake(p.fill)
+		return
+	}
+	p.failure, p.pause = nil, firstPause
+	p.move(c, making, warm)
+	count, first := len(p.warm), !p.isReady
+	p.isReady = true
+	p.settle()
+	p.mu.Unlock()
+	wake(p.fill)
+	p.events.Emit(event.PoolWarm, event.F("target", p.cfg.Target.Name), event.F("container", c.id),
+		event.F("image_digest", c.digest), event.F("duration_ms", time.Since(began).Milliseconds()), event.F("warm", count))
+	if first {
+		p.events.Emit(event.PoolReady, event.F("target", p.cfg.Target.Name), event.F("warm", count))
+		close(p.ready)
+	}
+}
+
+// make creates and starts a container and connects to its leader. One that comes
+// to nothing is the janitor's.
+func (p *Pool) make(ctx context.Context) (*container, error) {
+	image, err := p.lookUp(ctx)
+	if err != nil {
+		return nil, err
+	}
+	c, err := p.boot(ctx, image)
+	if err != nil {
+		return nil, err
+	}
+	if err = p.connect(ctx, c); err == nil {
+		err = p.check(ctx, c)
+	}
+	if err != nil {
+		p.discard(c, making, "not usable")
+		return nil, err
+	}
+	return c, nil
+}
+
+// lookUp asks what the image is now. Warm targets of an older one are stale.
+func (p *Pool) lookUp(ctx context.Context) (podman.Image, error) {
+	image, err := p.podman.Image(ctx, p.cfg.Target.Image)
+	if err != nil {
+		return image, err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for _, c := range p.warm {
+		if c.digest != image.Digest {
+			c.stale = "image changed"
+		}
+	}
+	return image, nil
+}
+
+// boot creates and starts a container, without limits only where the
+// configuration allows that and the host leaves no choice.
+func (p *Pool) boot(ctx context.Context, image podman.Image) (*container, error) {
+	p.mu.Lock()
+	unlimited := p.unlimited
+	p.mu.Unlock()
+	c, err := p.createAndStart(ctx, image, unlimited)
+	if err == nil || unlimited || !lacksControllers(err) {
+		return c, err
+	}
+	if !p.cfg.BestEffort {
+		return nil, hint.Wrap(err, "limits cannot be enforced: this host delegates no cgroup v2 controllers; see limits.enforcement in sandtrap.yaml(5)")
+	}
+	c, retryErr := p.createAndStart(ctx, image, true)
+	if retryErr != nil {
+		return nil, err
+	}
+	p.mu.Lock()
+	known := p.unlimited // another maker was first
+	p.unlimited = true
+	p.mu.Unlock()
+	if !known {
+		p.log.Warn("serving WITHOUT limits on memory, tasks and CPU: this host cannot enforce them and limits.enforcement is best-effort", "error", err)
+	}
+	return c, nil
+}
+
+// lacksControllers reports whether a container failed because its limits have
+// nowhere to go. The OCI runtime says so only in words.
+func lacksControllers(err error) bool {
+	text := err.Error()
+	for _, word := range []string{"cgroup", "controller", "memory.max", "memory.swap.max", "pids.max", "cpu.max"} {
+		if strings.Contains(text, word) {
+			return true
+		}
+	}
+	return false
+}
+
+func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited bool) (*container, error) {
+	name := "warm-" + ulid.Make().String()
+	id, err := p.podman.Create(ctx, p.cfg.Target.Spec(name, image, unlimited))
+	if err != nil {
+		return nil, err
+	}
+	now := time.Now()
+	c := &container{id: id, name: name, digest: image.Digest, program: image.Labels[target.LeaderLabel], made: now, seen: now}
+	p.mu.Lock()
+	p.adopt(c, making)
+	p.locksLeft(-1)
+	p.mu.Unlock()
+	if err := p.podman.Start(ctx, id); err != nil {
+		p.discard(c, making, "did not start")
+		return nil, err
+	}
+	return c, nil
+}
+
+// connect makes the container's leader answer, or explains why it does not.
+func (p *Pool) connect(ctx context.Context, c *container) error {
+	hello, cancel := context.WithTimeout(ctx, helloTimeout)
+	defer cancel()
+	leader, err := p.podman.Connect(hello, Connection{
+		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account, Resumed: func() { p.resumed(c) },
+	})
+	if err == nil {
+		p.mu.Lock()
+		c.leader, c.seen = leader, time.Now()
+		p.mu.Unlock()
+		return nil
+	}
+	image := p.cfg.Target.Image
+	if running, lookErr := p.podman.Running(ctx, c.id); lookErr == nil && !running {
+		return hint.Wrap(fmt.Errorf("the main process of image %s ends at once: %w", image, err),
+			"run it by hand to see why: podman run --rm "+image)
+	}
+	if c.program == "" || !errors.Is(hello.Err(), context.DeadlineExceeded) {
+		return fmt.Errorf("connect to a container of image %s: %w", image, err)
+	}
+	return hint.Wrap(fmt.Errorf("the session leader in image %s does not answer: %w", image, err),
+		fmt.Sprintf("the image's command must start with %s, which its label %s names; rebuild it: systemctl restart sandtrap-target-%s-build.service",
+			c.program, target.LeaderLabel, p.cfg.Target.Name))
+}
+
+// check finds out what would otherwise fail at every login: that the image was
+// another one than thought, or that it lacks the account. The accounts of an image
+// are read once; the file of a target that nobody has touched yet is the image's.
+func (p *Pool) check(ctx context.Context, c *container) error {
+	image, err := p.lookUp(ctx)
+	if err != nil {
+		return err
+	}
+	if image.Digest != c.digest {
+		return fmt.Errorf("image %s changed while a container was made from it", p.cfg.Target.Image)
+	}
+	p.mu.Lock()
+	known := p.checked == c.digest
+	p.mu.Unlock()
+	if known {
+		return nil
+	}
+	passwd, err := p.podman.ReadFile(ctx, c.id, "/etc/passwd", target.MaxPasswd)
+	if err != nil {
+		p.log.Debug("accounts of the image not checked", "error", err) // the logins will tell
+		return nil
+	}
+	if _, err := target.ParseAccounts(passwd, p.cfg.Target.Account); err != nil {
+		return fmt.Errorf("target %s: %w", p.cfg.Target.Name, err)
+	}
+	p.mu.Lock()
+	p.checked = c.digest
+	p.mu.Unlock()
+	return nil
+}

@@ -1,0 +1,160 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+// demand is what sessions ask of the pool.
+type demand struct {
+	waiting   []*waiter // in the order in which they came
+	goal      int       // warm targets to have
+	latest    time.Time // lease
+	unmoved   time.Time // since when the goal has had no reason to fall
+	notBefore time.Time // when the refill that the leases ask for may begin
+}
+
+// waiter is a session that waits. Whoever takes it out of the queue sends it a
+// container, or is the waiter itself.
+type waiter struct{ got chan *container }
+
+const (
+	// yieldRefill is how long the login that a lease is for has the machine for
+	// itself.
+	yieldRefill = 150 * time.Millisecond
+	// goalFalls is how long nobody must have leased for the goal to fall by one.
+	goalFalls = 10 * time.Second
+	// emptyEvery is the pause between two reports that sessions wait.
+	emptyEvery = 10 * time.Second
+)
+
+// take returns a container that is leased and has heard of nobody yet. Sessions
+// are served in the order in which they came.
+func (p *Pool) take(ctx context.Context) (*container, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	defer wake(p.fill)
+	p.mu.Lock()
+	if len(p.waiting) == 0 {
+		if c := p.pick(); c != nil {
+			p.mu.Unlock()
+			return c, nil
+		}
+	}
+	if len(p.waiting) >= p.cfg.MaxLeases {
+		p.mu.Unlock()
+		return nil, ErrBusy
+	}
+	w := &waiter{got: make(chan *container, 1)}
+	p.waiting = append(p.waiting, w)
+	p.mu.Unlock()
+	p.sayEmpty()
+	wake(p.fill)
+	select {
+	case c := <-w.got:
+		return c, nil
+	case <-ctx.Done():
+		return nil, p.leaveQueue(ctx, w)
+	}
+}
+
+// leaveQueue takes a waiter out, and puts back what it was given meanwhile.
+func (p *Pool) leaveQueue(ctx context.Context, w *waiter) error {
+	err := context.Cause(ctx)
+	p.mu.Lock()
+	i := slices.Index(p.waiting, w)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	if errors.Is(err, ErrEmpty) && p.inUse() >= p.cfg.MaxLeases {
+		err = ErrBusy
+	}
+	p.mu.Unlock()
+	if i < 0 {
+		p.giveBack(<-w.got)
+	}
+	return err
+}
+
+// pick leases the warm target that answered last, those that need no replacement
+// first, if there is a lease to be had. Nothing is asked of anybody: a leader that
+// is gone has closed its stream. Pool.mu is held.
+func (p *Pool) pick() *container {
+	if p.inUse() >= p.cfg.MaxLeases {
+		return nil
+	}
+	for _, c := range slices.Clone(p.warm) {
+		select {
+		case <-c.leader.Done():
+			p.doom(c, warm, died)
+		default:
+		}
+	}
+	if len(p.warm) == 0 {
+		return nil
+	}
+	c := slices.MaxFunc(p.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.seen.Compare(b.seen)) })
+	p.move(c, warm, leased)
+	p.wanted(time.Now())
+	return c
+}
+
+// wanted notes that a target was leased: the refill is put off, and the goal grows
+// if few are left. Pool.mu is held.
+func (p *Pool) wanted(now time.Time) {
+	p.latest, p.unmoved = now, now
+	if now.After(p.notBefore) {
+		p.notBefore = now.Add(yieldRefill)
+	}
+	if p.low() && p.goal < p.cfg.Max {
+		p.goal++
+	}
+}
+
+// low reports whether less than half of the targets are there. Pool.mu is held.
+func (p *Pool) low() bool { return 2*len(p.warm) < p.goal }
+
+// starving is how many sessions wait that a further target would help. Pool.mu is
+// held.
+func (p *Pool) starving() int { return min(len(p.waiting), max(0, p.cfg.MaxLeases-p.inUse())) }
+
+// giveBack puts a target back that was leased and has heard of nobody.
+func (p *Pool) giveBack(c *container) {
+	p.mu.Lock()
+	if !p.closed {
+		p.move(c, leased, warm)
+		p.settle()
+	}
+	p.mu.Unlock()
+	if p.discard(c, leased, "service stops") { // the next start removes it
+		c.leader.Close()
+	}
+	wake(p.fill)
+}
+
+// discard is doom for those who do not hold Pool.mu.
+func (p *Pool) discard(c *container, from state, reason string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.doom(c, from, reason)
+}
+
+// sayEmpty reports that sessions wait.
+func (p *Pool) sayEmpty() {
+	p.mu.Lock()
+	now := time.Now()
+	if !p.emptySaid.IsZero() && now.Sub(p.emptySaid) < emptyEvery {
+		p.mu.Unlock()
+		return
+	}
+	p.emptySaid = now
+	waiting, inUse := len(p.waiting), p.inUse()
+	p.mu.Unlock()
+	p.events.Emit(event.PoolEmpty, event.F("target", p.cfg.Target.Name), event.F("waiting", waiting), event.F("leased", inUse))
+}

@@ -1,0 +1,197 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/target"
+)
+
+// errNotRunning is why there is no Leader for a container, or none any more.
+var errNotRunning = errors.New("the container does not run")
+
+// rest stands in for the session leader in images that have none: every program
+// is an exec of Podman's API. It cannot make accounts, deliver signals, or tell a
+// signal from an exit status above 128.
+type rest struct {
+	client    *podman.Client
+	container string
+	accounts  target.Accounts
+	done      chan struct{}
+
+	mu   sync.Mutex // guards all below
+	err  error      // set before done is closed
+	ttys map[int]bool
+}
+
+// newREST reads the accounts of a container that runs.
+func newREST(ctx context.Context, client *podman.Client, c Connection) (Leader, error) {
+	r := &rest{client: client, container: c.Container, done: make(chan struct{}), ttys: map[int]bool{}}
+	if err := r.Ping(ctx); err != nil {
+		return nil, err
+	}
+	passwd, err := client.ReadFile(ctx, c.Container, "/etc/passwd", target.MaxPasswd)
+	if err != nil {
+		return nil, err
+	}
+	if r.accounts, err = target.ParseAccounts(passwd, c.Fallback); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+// Login only looks the account up. A Podman that cannot be asked whether the
+// container still runs leaves it as it was.
+func (r *rest) Login(ctx context.Context, m frame.LoginMessage) (attach.Account, error) {
+	err := r.Ping(ctx)
+	select {
+	case <-r.done:
+		return attach.Account{}, r.Err()
+	default:
+	}
+	if err != nil {
+		return attach.Account{}, fmt.Errorf("%w: %w", ErrUnasked, err)
+	}
+	a := r.accounts.Lookup(m.User, m.Policy)
+	return attach.Account{Name: a.Name, UID: a.UID, GID: a.GID, Home: a.Home, Shell: a.Shell}, nil
+}
+
+// Ping asks Podman whether the container runs, and is done when it does not.
+func (r *rest) Ping(ctx context.Context) error {
+	running, err := r.client.Running(ctx, r.container)
+	switch {
+	case errors.Is(err, podman.ErrNotFound), errors.Is(err, podman.ErrRefused):
+		r.end(err)
+	case err == nil && !running:
+		err = errNotRunning
+		r.end(err)
+	}
+	return err
+}
+
+func (r *rest) Done() <-chan struct{} { return r.done }
+
+func (r *rest) Err() error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.err
+}
+
+func (r *rest) Close() error {
+	r.end(errors.New("closed"))
+	return nil
+}
+
+func (r *rest) end(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err == nil {
+		r.err = err
+		close(r.done)
+	}
+}
+
+// Start starts a program as Podman's API can: it does not know argv[0], so that a
+// login shell is asked for by an option instead of the dash before its name.
+func (r *rest) Start(ctx context.Context, program Program) (Stream, error) {
+	o := podman.ExecOptions{
+		User: program.User, Dir: program.Dir, Env: program.Env, TTY: program.PTY,
+		Size: podman.Size{Columns: uint32(program.Size.Columns), Rows: uint32(program.Size.Rows)},
+	}
+	o.Command = []string{program.Path}
+	if len(program.Argv) > 0 {
+		if strings.HasPrefix(program.Argv[0], "-") {
+			o.Command = append(o.Command, "-l")
+		}
+		o.Command = append(o.Command, program.Argv[1:]...)
+	}
+	s := &restStream{leader: r, tty: -1, exited: make(chan struct{})}
+	if program.PTY {
+		s.tty = r.takeTTY()
+		o.Env = append(append([]string(nil), o.Env...), fmt.Sprintf("SSH_TTY=/dev/pts/%d", s.tty))
+	}
+	exec, err := r.client.Exec(ctx, r.container, o)
+	if err != nil {
+		r.freeTTY(s.tty)
+		return nil, err
+	}
+	s.exec = exec
+	return s, nil
+}
+
+// takeTTY gives out the number that the next pseudo-terminal of the container
+// will have: the kernel takes the lowest that is free.
+func (r *rest) takeTTY() int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n := 0
+	for r.ttys[n] {
+		n++
+	}
+	r.ttys[n] = true
+	return n
+}
+
+func (r *rest) freeTTY(n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.ttys, n)
+}
+
+// restStream is an exec in the words of package attach.
+type restStream struct {
+	exec   *podman.Exec
+	leader *rest
+	tty    int // or -1
+
+	exited chan struct{} // closed when Copy has returned, or by Close
+	ended  sync.Once     // closes exited
+	closed sync.Once
+}
+
+func (s *restStream) Write(p []byte) (int, error) { return s.exec.Write(p) }
+func (s *restStream) CloseWrite() error           { return s.exec.CloseWrite() }
+func (s *restStream) Exited() <-chan struct{}     { return s.exited }
+
+// Copy also finds out that the program has ended: Podman does not say so before
+// its output has.
+func (s *restStream) Copy(stdout, stderr func([]byte) error) error {
+	defer s.end()
+	return s.exec.Copy(stdout, stderr)
+}
+
+func (s *restStream) end() { s.ended.Do(func() { close(s.exited) }) }
+
+func (s *restStream) Resize(ctx context.Context, size Size) error {
+	return s.exec.Resize(ctx, podman.Size{Columns: uint32(size.Columns), Rows: uint32(size.Rows)})
+}
+
+// errNoSignals is the answer to signals.
+var errNoSignals = errors.New("Podman's API delivers no signals")
+
+func (s *restStream) Signal(context.Context, string) error { return errNoSignals }
+
+func (s *restStream) Wait(ctx context.Context) (Exit, error) {
+	select {
+	case <-s.exited:
+	case <-ctx.Done():
+		return Exit{}, context.Cause(ctx)
+	}
+	status, err := s.exec.Wait(ctx)
+	return Exit{Status: status}, err
+}
+
+func (s *restStream) Close() (err error) {
+	s.closed.Do(func() {
+		s.leader.freeTTY(s.tty)
+		err = s.exec.Close()
+		s.end()
+	})
+	return err
+}

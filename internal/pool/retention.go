@@ -1,0 +1,179 @@
+package pool
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/podman"
+)
+
+// retention is what is known about how much is kept.
+type retention struct {
+	dirty       bool      // something changed since it was looked at
+	dirtySince  time.Time // when work was first put off, or zero
+	locks       int64     // of Podman that are free
+	locksKnown  bool
+	noMeasuring time.Time // before
+}
+
+// spareLocks are Podman's locks that nothing of ours should take.
+const spareLocks = 16
+
+// urgentExcess is how many containers too many there must be for retention not to
+// yield.
+const urgentExcess = 16
+
+// locksLeft notes that containers have come or gone. Pool.mu is held.
+func (p *Pool) locksLeft(more int64) {
+	p.locks += more
+	if p.short() {
+		p.dirty = true
+	}
+}
+
+// short reports whether Podman could run out of locks. Pool.mu is held.
+func (p *Pool) short() bool {
+	return p.locksKnown && p.locks < int64(p.cfg.MaxLeases+p.cfg.Max+spareLocks)
+}
+
+// retain removes or measures one stopped container if one is to be, and reports
+// whether it may have more to do.
+func (p *Pool) retain(ctx context.Context, now time.Time) bool {
+	if p.retainPause(now) > 0 {
+		return false
+	}
+	kept := p.removable()
+	p.mu.Lock()
+	victim, reason := p.victim(kept, now)
+	if victim == nil {
+		if victim = p.unmeasured(now); victim == nil {
+			p.dirty, p.dirtySince = false, time.Time{}
+			p.mu.Unlock()
+			return false
+		}
+		p.mu.Unlock()
+		p.measure(ctx, victim)
+	} else {
+		ours := p.doom(victim, captured, reason)
+		p.mu.Unlock()
+		if ours {
+			p.remove(ctx, victim)
+		}
+	}
+	p.mu.Lock()
+	p.dirtySince = time.Time{} // the next one yields again
+	p.mu.Unlock()
+	return true
+}
+
+// retainPause is how long retention has nothing to do or yields to sessions.
+func (p *Pool) retainPause(now time.Time) time.Duration {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.dirty {
+		return time.Hour
+	}
+	if p.dirtySince.IsZero() {
+		p.dirtySince = now
+	}
+	if p.short() || p.count[captured] > p.cfg.Retain+urgentExcess {
+		return 0
+	}
+	return max(0, p.yielding(p.dirtySince).Sub(now))
+}
+
+// removable are the containers that may go, oldest first, if there is any reason
+// for one to go.
+func (p *Pool) removable() []*container {
+	p.mu.Lock()
+	var list []*container
+	for _, c := range p.all {
+		if c.state == captured {
+			list = append(list, c)
+		}
+	}
+	slices.SortFunc(list, func(a, b *container) int { return cmp.Compare(a.session, b.session) }) // ULIDs sort by time
+	victim, _ := p.victim(list, time.Now())
+	sessions := make([]string, len(list))
+	for i, c := range list {
+		sessions[i] = c.session
+	}
+	p.mu.Unlock()
+	if victim == nil || p.cfg.Keep == nil {
+		return list
+	}
+	free := list[:0]
+	for i, c := range list {
+		if !p.cfg.Keep(sessions[i]) {
+			free = append(free, c)
+		}
+	}
+	return free
+}
+
+// victim is the container that must go first, and why, or nil. One that its source
+// may still come back to goes only when there is no other. Pool.mu is held.
+func (p *Pool) victim(list []*container, now time.Time) (*container, string) {
+	if len(list) == 0 {
+		return nil, ""
+	}
+	var bytes int64
+	var first *container
+	for _, c := range list {
+		bytes += c.bytes
+		if first == nil && !p.reserved(c, now) {
+			first = c
+		}
+	}
+	if first != nil && p.cfg.RetainAge > 0 && now.Sub(first.ended) > p.cfg.RetainAge {
+		return first, "older than pool.retain_age"
+	}
+	if first == nil {
+		first = list[0]
+	}
+	switch {
+	case p.short():
+		return first, "Podman runs out of locks"
+	case len(list) > p.cfg.Retain:
+		return first, "more than pool.retain"
+	case p.cfg.RetainBytes > 0 && bytes > p.cfg.RetainBytes:
+		return first, "more than pool.retain_bytes"
+	}
+	return nil, ""
+}
+
+// unmeasured is a container whose size is not known and matters. Pool.mu is held.
+func (p *Pool) unmeasured(now time.Time) *container {
+	if p.cfg.RetainBytes == 0 || now.Before(p.noMeasuring) {
+		return nil
+	}
+	for _, c := range p.all {
+		if c.state == captured && !c.measured {
+			return c
+		}
+	}
+	return nil
+}
+
+func (p *Pool) measure(ctx context.Context, c *container) {
+	size, err := p.podman.Size(ctx, c.id)
+	if errors.Is(err, podman.ErrNotFound) {
+		p.lose(c, captured)
+		return
+	}
+	if err != nil && ctx.Err() == nil {
+		p.fail("measure", c.id, err)
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if err != nil {
+		p.noMeasuring = time.Now().Add(inspectEvery)
+		return
+	}
+	if c.state == captured { // not leased again meanwhile
+		c.bytes, c.measured = max(0, size), true
+	}
+}

@@ -1,0 +1,98 @@
+package pool
+
+import (
+	"context"
+	"math/rand/v2"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+)
+
+const (
+	pingEvery   = 30 * time.Second
+	pingTimeout = 5 * time.Second
+)
+
+// died is why a target is removed whose leader's stream has ended.
+const died = "died while waiting"
+
+// watch looks after a container for as long as it is warm. Pool.mu is held.
+func (p *Pool) watch(c *container) {
+	ctx, leave := context.WithCancel(context.Background())
+	c.unwatched, c.leave = ctx, leave
+	leader, age := c.leader, time.Until(c.made.Add(p.cfg.MaxAge))
+	p.watchers.Go(func() {
+		old := time.NewTimer(age)
+		defer old.Stop()
+		ping := time.NewTimer(rand.N(pingEvery)) // targets made together are not asked together
+		defer ping.Stop()
+		for {
+			select {
+			case <-ctx.Done():
+				return
+			case <-leader.Done():
+				p.bury(ctx, c, died)
+				return
+			case <-old.C:
+				p.replace(c, "older than pool.max_age")
+			case <-ping.C:
+				if !p.ping(ctx, c, leader) {
+					p.bury(ctx, c, "does not answer")
+					return
+				}
+				ping.Reset(pingEvery)
+			}
+		}
+	})
+}
+
+// ping reports whether the leader answers. It does so, too, if nobody is
+// interested any more.
+func (p *Pool) ping(ctx context.Context, c *container, leader Leader) bool {
+	limited, cancel := context.WithTimeout(ctx, pingTimeout)
+	defer cancel()
+	err := leader.Ping(limited)
+	if err != nil {
+		return ctx.Err() != nil
+	}
+	p.mu.Lock()
+	c.seen = time.Now()
+	p.mu.Unlock()
+	return true
+}
+
+// bury discards a container unless it has been leased since it was watched.
+func (p *Pool) bury(watched context.Context, c *container, reason string) {
+	p.mu.Lock()
+	if watched.Err() == nil {
+		p.doom(c, warm, reason)
+	}
+	p.mu.Unlock()
+	wake(p.fill)
+}
+
+// replace marks a container that serves until there is another.
+func (p *Pool) replace(c *container, reason string) {
+	p.mu.Lock()
+	if c.stale == "" {
+		c.stale = reason
+	}
+	p.mu.Unlock()
+	wake(p.fill)
+}
+
+// resumed is told when the stream to a leader has been replaced. The second one
+// costs a process more, so a warm target is not worth keeping.
+func (p *Pool) resumed(c *container) {
+	p.mu.Lock()
+	session := c.session
+	if c.state != leased {
+		session = ""
+	}
+	p.mu.Unlock()
+	if session == "" {
+		p.replace(c, "its stream was broken")
+		return
+	}
+	p.events.Bind(event.Identity{Session: session}).Emit(event.SessionResume, event.F("target", p.cfg.Target.Name), event.F("container", c.id))
+}

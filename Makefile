@@ -18,7 +18,7 @@ MAN_SOURCES := $(wildcard man/*.md)
 MAN_PAGES   := $(MAN_SOURCES:man/%.md=build/man/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help version build run stop test test-unit test-integration test-appliance \
+.PHONY: help version build run stop test test-unit test-integration test-appliance bench \
 	deb rpm install man lint cover clean
 
 help: ## list the targets
@@ -27,8 +27,19 @@ help: ## list the targets
 version: # what the scripts ask for
 	@echo $(VERSION)
 
-build: ## build/sandtrap, the one binary
+build: build/session-leader ## build/sandtrap, and the session leader of targets
 	$(GO) build $(GOFLAGS_ALL) -ldflags "-X main.version=$(VERSION)" -o build/sandtrap ./cmd/sandtrap
+
+# The leader lies in targets, where nothing may name the product: the import path
+# gives way to one of the same length.
+LEADER_PATH := github.com/sandtrap/sandtrap
+LEADER_NAME := github.com/opensshd/opensshd
+
+.PHONY: build/session-leader
+build/session-leader:
+	$(GO) build -trimpath -ldflags "-s -w -buildid=" -o $@ ./cmd/session-leader
+	LC_ALL=C sed -i 's#$(LEADER_PATH)#$(LEADER_NAME)#g' $@
+	@! LC_ALL=C grep -qi sandtrap $@ || { echo "$@ names the product" >&2; exit 1; }
 
 run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
 	packaging/disposable/run
@@ -52,6 +63,9 @@ test-integration: deb ## tests against real rootless Podman in a disposable syst
 test-appliance: deb ## the installed package, with the real OpenSSH client
 	packaging/disposable/test appliance
 
+bench: deb ## the package beside real SSH servers, in build/bench/results.txt
+	packaging/disposable/bench
+
 deb: build man ## dist/sandtrap_VERSION_ARCH.deb
 	packaging/debian/build $(VERSION)
 
@@ -70,8 +84,8 @@ install: ## what is built, below DESTDIR
 	install -Dm644 packaging/pods/containers.conf -t $(DESTDIR)$(prefix)/lib/sandtrap/pods/containers
 	install -Dm755 packaging/libexec/* -t $(DESTDIR)$(prefix)/libexec/sandtrap
 	install -Dm644 quadlet/* -t $(DESTDIR)$(prefix)/share/containers/systemd
-	install -d $(DESTDIR)$(prefix)/share/sandtrap
-	tar --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX -cf - containerfiles | tar -C $(DESTDIR)$(prefix)/share/sandtrap -xf -
+	tar --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX -cf - containerfiles | tar -C $(DESTDIR)$(prefix)/lib/sandtrap -xf -
+	install -Dm755 build/session-leader -t $(DESTDIR)$(prefix)/lib/sandtrap/containerfiles/debian
 	install -Dm640 packaging/config/sandtrap.yaml -t $(DESTDIR)/etc/sandtrap
 	install -d $(DESTDIR)/etc/sandtrap/conf.d
 	install -Dm644 packaging/config/sandtrap.full.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap

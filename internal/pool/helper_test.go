@@ -416,6 +416,8 @@ type bubble struct {
 	fake   *fake
 	events *sink
 	stop   func() error // ends the pool and returns what Run said
+
+	mu     sync.Mutex // guards leases
 	leases []*Lease
 }
 
@@ -497,8 +499,15 @@ func (b *bubble) lease(session string) *Lease {
 	if err != nil {
 		b.Fatal(err)
 	}
-	b.leases = append(b.leases, l)
+	b.held(l)
 	return l
+}
+
+// held has a lease released in the end.
+func (b *bubble) held(l *Lease) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.leases = append(b.leases, l)
 }
 
 // over ends a session in good order.

@@ -3,6 +3,7 @@ package pool
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 
 	"github.com/sandtrap/sandtrap/internal/attach"
@@ -58,17 +59,29 @@ func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	if c.Program == "" {
 		return newREST(ctx, r.Client, c)
 	}
-	attached := func(ctx context.Context) (io.ReadWriteCloser, error) { return r.Attach(ctx, c.Container) }
+	attached := func(ctx context.Context) (io.ReadWriteCloser, error) {
+		stream, err := r.Attach(ctx, c.Container)
+		return stream, gone(err)
+	}
 	bridged := func(ctx context.Context) (io.ReadWriteCloser, error) {
 		stream, err := r.Bridge(ctx, c.Container, []string{c.Program, "-i"})
 		if err == nil {
 			c.Resumed()
 		}
-		return stream, err
+		return stream, gone(err)
 	}
 	leader, err := attach.Connect(ctx, attached, bridged)
 	if err != nil {
 		return nil, err // not leader: a nil *attach.Leader is not a nil Leader
 	}
 	return leader, nil
+}
+
+// gone tells a leader not to try again where the container is not there any more
+// or has ended.
+func gone(err error) error {
+	if errors.Is(err, podman.ErrNotFound) || errors.Is(err, podman.ErrNotRunning) {
+		return fmt.Errorf("%w: %w", attach.ErrGone, err)
+	}
+	return err
 }

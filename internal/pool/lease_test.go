@@ -184,7 +184,7 @@ func TestQueue(t *testing.T) {
 					return
 				}
 				order = append(order, i)
-				b.leases = append(b.leases, l)
+				b.held(l)
 			}()
 			b.rest(2 * time.Millisecond)
 		}
@@ -464,7 +464,7 @@ func TestLongUserName(t *testing.T) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.leases = append(b.leases, l)
+		b.held(l)
 		if got := b.leader(l.Container).logins[0].User; len(got) != maxUser {
 			b.Errorf("%d bytes were sent to the leader", len(got))
 		}

@@ -107,7 +107,7 @@ func TestReconcileReturning(t *testing.T) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			b.leases = append(b.leases, l)
+			b.held(l)
 			if back := l.Previous != ""; back != (want != "") || back && l.Container != want {
 				b.Errorf("%s: lease %+v, want %q", c.Source, l, want)
 			}

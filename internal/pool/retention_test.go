@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -92,10 +93,12 @@ func TestKeep(t *testing.T) {
 		f.put(fmt.Sprint("old", i), sessionID(i), false)
 	}
 	pinned := map[string]bool{sessionID(0): true, sessionID(1): true, sessionID(4): true}
-	inBubble(t, f, func(c *Config) { c.Retain, c.Keep = 2, func(s string) bool { return pinned[s] } }, func(b *bubble) {
+	var unpinned atomic.Bool
+	keep := func(s string) bool { return pinned[s] && !unpinned.Load() }
+	inBubble(t, f, func(c *Config) { c.Retain, c.Keep = 2, keep }, func(b *bubble) {
 		b.rest(time.Minute)
 		b.expectKept(sessionID(0), sessionID(1), sessionID(3), sessionID(4), sessionID(5)) // 3 and 5 are the two that count
-		pinned = nil
+		unpinned.Store(true)
 		b.rest(time.Minute)
 		b.expectKept(sessionID(4), sessionID(5))
 	})

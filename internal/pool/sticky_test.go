@@ -93,7 +93,7 @@ func TestWhoMayReturn(t *testing.T) {
 			if err != nil {
 				b.Fatal(err)
 			}
-			b.leases = append(b.leases, second)
+			b.held(second)
 			if got := second.Container == first.Container; got != test.want || got != (second.Previous != "") {
 				b.Errorf("%+v: came back: %v", test, got)
 			}
@@ -199,7 +199,7 @@ func TestReturnThatFails(t *testing.T) {
 					} else if err != nil || l.Container == first.Container || l.Previous != "" || l.Wait > returnTimeout+time.Second {
 						b.Fatalf("lease %+v, %v", l, err)
 					} else {
-						b.leases = append(b.leases, l)
+						b.held(l)
 					}
 					f.set(call, nil)
 					f.hang(call, false)
@@ -238,7 +238,7 @@ func TestReturnNeedsALease(t *testing.T) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		b.leases = append(b.leases, l)
+		b.held(l)
 		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
 			b.Errorf("Lease: %v", err)
 		}

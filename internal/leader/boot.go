@@ -1,0 +1,114 @@
+package leader
+
+import (
+	"runtime"
+	"strings"
+	"syscall"
+)
+
+// openFiles is the soft limit of open files in a session, as on any Debian
+// server. Without it programs would see what Go makes of it.
+const openFiles = 1024
+
+// boot is process 1. Its arguments are those of the image's command:
+//
+//	LEADER [INIT [ARGUMENT...]] [-- COMMAND...]
+//
+// It starts the listener, which starts the worker, and becomes INIT. What each
+// COMMAND says, its arguments divided by blanks, the worker starts after the
+// login. Without an INIT, or when it cannot be executed, process 1 stays and
+// reaps.
+func boot(args []string) int {
+	runtime.LockOSThread() // names and signal masks belong to threads
+	t := newTitle(args)
+	args = keep(args)
+	init, commands := args[1:], []string(nil)
+	for i, a := range init {
+		if a == "--" {
+			init, commands = init[:i], init[i+1:]
+			break
+		}
+	}
+	limitFiles()
+	syscall.Umask(0o022)
+	setComm("sshd")
+	t.set("sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
+	listener, err := startListener(args[0], commands)
+	if err != nil {
+		return 1
+	}
+	_ = createFile("/run/sshd.pid", []byte(itoa(listener)+"\n"), 0o644)
+	if nullStdio() != nil {
+		return 1
+	}
+	if len(init) > 0 {
+		// As the kernel starts it.
+		_ = syscall.Exec(init[0], init, []string{"HOME=/", "TERM=linux"})
+	}
+	setComm("init")
+	t.set("init")
+	reap()
+	return 1
+}
+
+// keep copies strings that a title will be written over.
+func keep(list []string) []string {
+	kept := make([]string, len(list))
+	for i, s := range list {
+		kept[i] = strings.Clone(s)
+	}
+	return kept
+}
+
+// limitFiles sets the limit that programs inherit. Go has raised it already.
+func limitFiles() {
+	var l syscall.Rlimit
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil {
+		l.Cur = min(openFiles, l.Max)
+		_ = syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l)
+	}
+}
+
+// reap waits for children, of which process 1 has many that it did not start.
+func reap() {
+	for {
+		if _, err := syscall.Wait4(-1, nil, 0, nil); err == syscall.ECHILD {
+			_ = poll(nil, -1) // nobody can come any more
+		}
+	}
+}
+
+// createFile writes a small file in place of what is there.
+func createFile(path string, content []byte, mode uint32) error {
+	_ = syscall.Unlink(path)
+	fd, err := syscall.Open(path, syscall.O_WRONLY|syscall.O_CREAT|syscall.O_EXCL|syscall.O_CLOEXEC, mode)
+	if err != nil {
+		return err
+	}
+	defer syscall.Close(fd)
+	return writeAll(fd, content)
+}
+
+// commandEnv is the name under which the worker finds its commands.
+const commandEnv = "SSHD_OPTS="
+
+// workerEnv is the worker's environment. GOGC has the little memory there is used
+// again soon; the rest is room for a long title.
+func workerEnv(commands []string) []string {
+	env := []string{"GOGC=25"}
+	for _, c := range commands {
+		env = append(env, commandEnv+c)
+	}
+	return append(env, "_="+strings.Repeat(" ", 512))
+}
+
+// workerCommands is what workerEnv was given.
+func workerCommands() []string {
+	var commands []string
+	for _, e := range syscall.Environ() {
+		if c, ok := strings.CutPrefix(e, commandEnv); ok {
+			commands = append(commands, strings.Clone(c))
+		}
+	}
+	return commands
+}

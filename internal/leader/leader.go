@@ -1,0 +1,46 @@
+// Package leader is the session leader: the program that waits inside a warm
+// target and runs what an attacker asks for. Frames come in on its standard input
+// and go out on its standard output; internal/frame and docs/leader-protocol.md
+// describe them. Inside, it looks and behaves like the sshd of one connection.
+//
+// One binary has three roles:
+//
+//   - process 1 of the container starts the other processes and becomes the
+//     image's own init (boot.go, listener.go);
+//   - the worker serves one link and runs its programs (worker.go);
+//   - the bridge brings a worker whose stream has broken a new one (bridge.go).
+//
+// It waits in every warm target, so it is small: it uses package syscall where
+// os, net, fmt and their like would each cost memory.
+package leader
+
+import "syscall"
+
+// Main runs the role that the arguments and the circumstances call for and
+// returns an exit status.
+func Main() int {
+	args := arguments()
+	switch {
+	case len(args) == 0:
+	case syscall.Getpid() == 1:
+		return boot(args)
+	case len(args) == 2 && args[1] == "-R" && sameProgram(syscall.Getppid()):
+		return work(newTitle(args))
+	case len(args) == 2 && args[1] == "-i" && syscall.Getppid() == 0:
+		// Nobody inside the container has started this.
+		return bridge(newTitle(args), socketPath)
+	}
+	// Somebody has found the binary. This is what OpenSSH says.
+	_, _ = syscall.Write(2, []byte("sshd-session should not be executed directly\r\n"))
+	return 255
+}
+
+// sameProgram reports whether a process runs this binary.
+func sameProgram(pid int) bool {
+	own, err := readLink("/proc/self/exe")
+	if err != nil {
+		return false
+	}
+	other, err := readLink("/proc/" + itoa(pid) + "/exe")
+	return err == nil && own == other
+}

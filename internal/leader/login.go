@@ -1,0 +1,144 @@
+package leader
+
+import (
+	"errors"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/frame"
+)
+
+// commandDelay is how long the commands of the image wait after the login, so
+// that they do not compete with the prompt.
+const commandDelay = 100 * time.Millisecond
+
+// login is who has logged in.
+type login struct {
+	account
+	records
+	monitor int // the process that sshd would have written in logout records
+}
+
+// logIn handles the Login frame and answers it.
+func (w *worker) logIn(payload []byte) error {
+	var m frame.LoginMessage
+	if err := m.Decode(payload); err != nil {
+		return err
+	}
+	w.mu.Lock()
+	twice := w.login != nil
+	w.mu.Unlock()
+	if twice {
+		return errors.Join(frame.ErrMalformed, errors.New("second login"))
+	}
+	l, err := w.enter(&m)
+	if err != nil {
+		return w.link.Send(frame.Frame{Type: frame.Failed, Payload: []byte(errorText(err))})
+	}
+	w.mu.Lock()
+	err = w.begin()
+	if err == nil {
+		w.login = l
+	}
+	w.mu.Unlock()
+	if err != nil {
+		return w.link.Send(frame.Frame{Type: frame.Failed, Payload: []byte(errorText(err))})
+	}
+	answer := frame.AccountMessage{Name: l.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Made: l.made}
+	return w.link.Send(frame.Frame{Type: frame.Account, Payload: answer.Encode()})
+}
+
+// enter finds the account and becomes it. What needs root is done before.
+func (w *worker) enter(m *frame.LoginMessage) (*login, error) {
+	a, ok := databases{w.root}.choose(m)
+	if !ok {
+		return nil, errors.New("no account to log in with")
+	}
+	l := &login{account: a, records: newRecords(w.root, m.Source), monitor: syscall.Getpid()}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if w.decoys {
+		for _, c := range w.commands {
+			_ = startLater(strings.Fields(c))
+		}
+	}
+	refreshMotd(w.root)
+	w.title.set("sshd: " + a.name + " [priv]")
+	if a.uid == 0 || syscall.Geteuid() != 0 {
+		return l, nil
+	}
+	l.keepOpen()
+	if w.decoys {
+		if pid, err := startPrivileged(); err == nil {
+			l.monitor = pid
+		}
+	}
+	if err := syscall.Setgroups(ints(a.groups)); err != nil {
+		return nil, err
+	}
+	if err := syscall.Setresgid(int(a.gid), int(a.gid), int(a.gid)); err != nil {
+		return nil, err
+	}
+	if err := syscall.Setresuid(int(a.uid), int(a.uid), int(a.uid)); err != nil {
+		return nil, err
+	}
+	w.title.set("sshd: " + a.name)
+	return l, nil
+}
+
+func ints(ids []uint32) []int {
+	out := make([]int, len(ids))
+	for i, id := range ids {
+		out[i] = int(id)
+	}
+	return out
+}
+
+// credential is what programs get that the worker has not: root's groups. nil
+// when it has become the account.
+func (l *login) credential() *syscall.Credential {
+	if syscall.Geteuid() != 0 {
+		return nil
+	}
+	return &syscall.Credential{Uid: l.uid, Gid: l.gid, Groups: l.groups}
+}
+
+// showTitle names the terminals in use, as sshd does, with the one of starting, if
+// any. w.mu is held.
+func (w *worker) showTitle(starting *channel) {
+	var ttys []string
+	for _, c := range w.order {
+		if c.pty != nil && c.out >= 0 && c != starting {
+			ttys = append(ttys, c.pty.line())
+		}
+	}
+	if starting != nil && starting.pty != nil {
+		ttys = append(ttys, starting.pty.line())
+	}
+	name := "notty"
+	if len(ttys) > 0 {
+		name = strings.Join(ttys, ",")
+	}
+	w.title.set("sshd: " + w.login.name + "@" + name)
+}
+
+// startLater starts a command in a while, as a child of the caller's parent.
+func startLater(argv []string) error {
+	if len(argv) == 0 {
+		return syscall.EINVAL
+	}
+	p, err := newPlanner()
+	if err != nil {
+		return err
+	}
+	defer p.close()
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if p.server, err = p.program(argv[0], argv, env); err != nil {
+		return err
+	}
+	p.delay = syscall.NsecToTimespec(int64(commandDelay))
+	_, err = p.clone(uintptr(syscall.SIGCHLD) | syscall.CLONE_PARENT)
+	return err
+}

@@ -20,7 +20,7 @@ func (r *ring) push(p []byte) {
 }
 
 // reserve makes room for more bytes. What is handed out by slice stays as it is:
-// growing copies.
+// moving copies.
 func (r *ring) reserve(more int) {
 	need := r.n + more
 	if need <= len(r.b) {
@@ -30,10 +30,7 @@ func (r *ring) reserve(more int) {
 	for size < need {
 		size *= 2
 	}
-	bigger := make([]byte, max(min(size, maxKept), need))
-	first := copy(bigger, r.slice(0, r.n))
-	copy(bigger[first:], r.slice(first, r.n-first))
-	r.b, r.head = bigger, 0
+	r.move(max(min(size, maxKept), need))
 }
 
 // slice is the bytes from the offset at on, at most limit and as far as they lie
@@ -47,7 +44,8 @@ func (r *ring) slice(at, limit int) []byte {
 	return r.b[from:min(from+limit, len(r.b))]
 }
 
-// drop takes n bytes off the front.
+// drop takes n bytes off the front. What little is left after a flood moves to
+// less memory: it may have to stay for long.
 func (r *ring) drop(n int) {
 	if n == 0 {
 		return
@@ -58,4 +56,15 @@ func (r *ring) drop(n int) {
 		return
 	}
 	r.head = (r.head + n) % len(r.b)
+	if size := max(2*r.n, firstBuffer); len(r.b) >= 4*size {
+		r.move(size)
+	}
+}
+
+// move copies what there is to memory of size bytes.
+func (r *ring) move(size int) {
+	b := make([]byte, size)
+	first := copy(b, r.slice(0, r.n))
+	copy(b[first:], r.slice(first, r.n-first))
+	r.b, r.head = b, 0
 }

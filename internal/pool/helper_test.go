@@ -22,7 +22,12 @@ import (
 	"github.com/sandtrap/sandtrap/internal/target"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m, idle...) }
+
+// idle are goroutines of the bindings that stay: their connections are kept alive.
+var idle = []goleak.Option{
+	goleak.IgnoreAnyFunction("net/http.(*persistConn).readLoop"), goleak.IgnoreAnyFunction("net/http.(*persistConn).writeLoop"),
+}
 
 var errDown = errors.New("connection refused")
 

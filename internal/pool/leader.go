@@ -61,14 +61,14 @@ func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	}
 	attached := func(ctx context.Context) (io.ReadWriteCloser, error) {
 		stream, err := r.Attach(ctx, c.Container)
-		return stream, gone(err)
+		return stream, lasting(err)
 	}
 	bridged := func(ctx context.Context) (io.ReadWriteCloser, error) {
 		stream, err := r.Bridge(ctx, c.Container, []string{c.Program, "-i"})
 		if err == nil {
 			c.Resumed()
 		}
-		return stream, gone(err)
+		return stream, lasting(err)
 	}
 	leader, err := attach.Connect(ctx, attached, bridged)
 	if err != nil {
@@ -77,9 +77,9 @@ func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	return leader, nil
 }
 
-// gone tells a leader not to try again where the container is not there any more
+// lasting tells a leader not to try again where the container is not there any more
 // or has ended.
-func gone(err error) error {
+func lasting(err error) error {
 	if errors.Is(err, podman.ErrNotFound) || errors.Is(err, podman.ErrNotRunning) {
 		return fmt.Errorf("%w: %w", attach.ErrGone, err)
 	}

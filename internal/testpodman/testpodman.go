@@ -27,6 +27,7 @@ type Container struct {
 	ID, Name, Image string
 	Labels          map[string]string
 	Running         bool
+	Stdin           bool // its main process has one
 	Created         time.Time
 }
 
@@ -50,10 +51,15 @@ type Service struct {
 	Socket string
 	// Images are the images that exist, by name, with their ids.
 	Images map[string]string
+	// ImageLabels are their labels, by name.
+	ImageLabels map[string]map[string]string
 	// Files are the contents of a path in every container.
 	Files map[string]string
 	// Run is what programs do; nil ends them at once with status 0.
 	Run Program
+	// Main is what the main process of a container does on a connection that is
+	// attached to it; nil ends the stream at once.
+	Main Program
 	// Answer gets every request first, and reports whether it has answered.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 
@@ -88,8 +94,9 @@ func New(t *testing.T) *Service {
 	}
 	s := &Service{
 		Socket: filepath.Join(dir, "podman.sock"), Images: map[string]string{"localhost/target:latest": strings.Repeat("a", 64)},
-		Files:      map[string]string{"/etc/passwd": "root:x:0:0::/root:/bin/bash\n"},
-		containers: map[string]*Container{}, execs: map[string]*exec{},
+		ImageLabels: map[string]map[string]string{},
+		Files:       map[string]string{"/etc/passwd": "root:x:0:0::/root:/bin/bash\n"},
+		containers:  map[string]*Container{}, execs: map[string]*exec{},
 	}
 	t.Cleanup(func() {
 		s.Stop()
@@ -162,10 +169,11 @@ func (s *Service) Execs() int {
 
 // Fail answers as Podman does when something is wrong.
 func Fail(w http.ResponseWriter, code int, cause string) {
-	answer(w, code, map[string]any{"cause": cause, "message": cause, "response": code})
+	Reply(w, code, map[string]any{"cause": cause, "message": cause, "response": code})
 }
 
-func answer(w http.ResponseWriter, code int, body any) {
+// Reply answers with code and body as JSON, or without a body when it is nil.
+func Reply(w http.ResponseWriter, code int, body any) {
 	w.Header().Set("Content-Type", "application/json")
 	w.Header().Set("Libpod-API-Version", Version)
 	w.WriteHeader(code)
@@ -184,7 +192,9 @@ func (s *Service) serve(w http.ResponseWriter, r *http.Request) {
 	case !ok:
 		Fail(w, http.StatusNotFound, "not a libpod path: "+r.URL.Path)
 	case kind == "_ping" || kind == "version":
-		answer(w, http.StatusOK, map[string]any{"Version": Version, "ApiVersion": Version})
+		Reply(w, http.StatusOK, map[string]any{"Version": Version, "ApiVersion": Version})
+	case kind == "info":
+		Reply(w, http.StatusOK, map[string]any{"host": map[string]any{"freeLocks": 2047 - len(s.Containers())}})
 	case kind == "images":
 		s.image(w, strings.TrimSuffix(rest, "/json"))
 	case path == "containers/create":
@@ -208,7 +218,7 @@ func (s *Service) image(w http.ResponseWriter, name string) {
 		Fail(w, http.StatusNotFound, name+": image not known")
 		return
 	}
-	answer(w, http.StatusOK, map[string]any{"Id": id})
+	Reply(w, http.StatusOK, map[string]any{"Id": id, "Labels": s.ImageLabels[name]})
 }
 
 func (s *Service) create(w http.ResponseWriter, r *http.Request) {
@@ -216,6 +226,7 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 		Name   string            `json:"name"`
 		Image  string            `json:"image"`
 		Labels map[string]string `json:"labels"`
+		Stdin  bool              `json:"stdin"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
 		Fail(w, http.StatusBadRequest, err.Error())
@@ -228,9 +239,9 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.made++
 	id := fmt.Sprintf("%064x", s.made)
-	s.containers[id] = &Container{ID: id, Name: spec.Name, Image: spec.Image, Labels: spec.Labels, Created: time.Now()}
+	s.containers[id] = &Container{ID: id, Name: spec.Name, Image: spec.Image, Labels: spec.Labels, Stdin: spec.Stdin, Created: time.Now()}
 	s.mu.Unlock()
-	answer(w, http.StatusCreated, map[string]any{"Id": id, "Warnings": []string{}})
+	Reply(w, http.StatusCreated, map[string]any{"Id": id, "Warnings": []string{}})
 }
 
 func (s *Service) list(w http.ResponseWriter) {
@@ -244,10 +255,14 @@ func (s *Service) list(w http.ResponseWriter) {
 		}
 		all = append(all, map[string]any{"Id": c.ID, "Names": []string{c.Name}, "Labels": c.Labels, "State": state, "Created": c.Created})
 	}
-	answer(w, http.StatusOK, all)
+	Reply(w, http.StatusOK, all)
 }
 
 func (s *Service) container(w http.ResponseWriter, r *http.Request, id, verb string) {
+	if verb == "attach" {
+		s.attach(w, r, id)
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.containers[id]
@@ -258,15 +273,19 @@ func (s *Service) container(w http.ResponseWriter, r *http.Request, id, verb str
 	switch verb {
 	case "":
 		delete(s.containers, id)
-		answer(w, http.StatusOK, []any{map[string]any{"Id": id}})
+		Reply(w, http.StatusOK, []any{map[string]any{"Id": id}})
 	case "start", "stop":
 		c.Running = verb == "start"
-		answer(w, http.StatusNoContent, nil)
+		Reply(w, http.StatusNoContent, nil)
 	case "rename":
 		c.Name = r.URL.Query().Get("name")
-		answer(w, http.StatusNoContent, nil)
+		Reply(w, http.StatusNoContent, nil)
 	case "json":
-		answer(w, http.StatusOK, map[string]any{"Id": id, "Name": c.Name, "State": map[string]any{"Running": c.Running}})
+		data := map[string]any{"Id": id, "Name": c.Name, "State": map[string]any{"Running": c.Running}}
+		if r.URL.Query().Get("size") == "true" {
+			data["SizeRw"] = 4096
+		}
+		Reply(w, http.StatusOK, data)
 	case "archive":
 		s.archive(w, r.URL.Query().Get("path"))
 	case "exec":
@@ -278,7 +297,7 @@ func (s *Service) container(w http.ResponseWriter, r *http.Request, id, verb str
 		s.made++
 		name := fmt.Sprintf("exec%d", s.made)
 		s.execs[name] = e
-		answer(w, http.StatusCreated, map[string]any{"Id": name})
+		Reply(w, http.StatusCreated, map[string]any{"Id": name})
 	default:
 		Fail(w, http.StatusNotFound, "unknown verb "+verb)
 	}
@@ -314,52 +333,77 @@ func (s *Service) exec(w http.ResponseWriter, r *http.Request, id, verb string) 
 	defer s.mu.Unlock()
 	switch verb {
 	case "json":
-		answer(w, http.StatusOK, map[string]any{"ID": id, "Running": e.running, "ExitCode": e.status, "ContainerID": e.container})
+		Reply(w, http.StatusOK, map[string]any{"ID": id, "Running": e.running, "ExitCode": e.status, "ContainerID": e.container})
 	case "resize":
 		e.sizes = append(e.sizes, r.URL.Query().Get("w")+" x "+r.URL.Query().Get("h"))
-		answer(w, http.StatusCreated, nil)
+		Reply(w, http.StatusCreated, nil)
 	case "remove":
-		if e.running {
+		if e.running && r.URL.Query().Get("force") != "true" {
 			Fail(w, http.StatusConflict, "exec session is running")
 			return
 		}
 		delete(s.execs, id)
-		answer(w, http.StatusOK, nil)
+		Reply(w, http.StatusOK, nil)
 	default:
 		Fail(w, http.StatusNotFound, "unknown verb "+verb)
 	}
+}
+
+// attach gives the connection to the container's main process. As with Podman
+// one that does not run is initialised, which nobody must ask for.
+func (s *Service) attach(w http.ResponseWriter, r *http.Request, id string) {
+	s.mu.Lock()
+	c := s.containers[id]
+	ok := c != nil && c.Running && c.Stdin
+	s.mu.Unlock()
+	q := r.URL.Query()
+	if !ok || !q.Has("detachKeys") || q.Get("detachKeys") != "" || q.Get("stream") != "true" || q.Get("stdin") != "true" || q.Get("stdout") != "true" {
+		Fail(w, http.StatusConflict, "cannot attach to container "+id)
+		return
+	}
+	s.stream(w, &Process{Container: id}, s.Main)
 }
 
 // run upgrades the connection and runs the program on it.
 func (s *Service) run(w http.ResponseWriter, r *http.Request, e *exec) {
 	var body struct{ W, H int }
 	_ = json.NewDecoder(r.Body).Decode(&body)
-	conn, buffered, err := http.NewResponseController(w).Hijack()
-	if err != nil {
-		Fail(w, http.StatusInternalServerError, err.Error())
-		return
-	}
-	defer conn.Close()
 	s.mu.Lock()
 	e.running = true
 	if body.W > 0 {
 		e.sizes = append(e.sizes, fmt.Sprintf("%d x %d", body.W, body.H))
 	}
 	s.mu.Unlock()
+	p := &Process{Container: e.container, User: e.config.User, Command: e.config.Cmd, Env: e.config.Env, TTY: e.config.Tty}
+	s.stream(w, p, func(p *Process) int {
+		status := 0
+		if s.Run != nil {
+			status = s.Run(p)
+		}
+		s.mu.Lock()
+		e.running, e.status = false, status
+		s.mu.Unlock()
+		return status
+	})
+}
+
+// stream upgrades the connection and gives it to a program.
+func (s *Service) stream(w http.ResponseWriter, p *Process, program Program) {
+	conn, buffered, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		Fail(w, http.StatusInternalServerError, err.Error())
+		return
+	}
+	defer conn.Close()
 	_, _ = io.WriteString(conn, "HTTP/1.1 101 UPGRADED\r\nContent-Type: application/vnd.docker.raw-stream\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
-	p := &Process{Container: e.container, User: e.config.User, Command: e.config.Cmd, Env: e.config.Env, TTY: e.config.Tty, Stdin: buffered.Reader}
-	p.Stdout, p.Stderr = io.Writer(conn), io.Writer(conn)
+	p.Stdin, p.Stdout, p.Stderr = buffered.Reader, io.Writer(conn), io.Writer(conn)
 	if !p.TTY {
 		var mu sync.Mutex
 		p.Stdout, p.Stderr = &frames{&mu, conn, 1}, &frames{&mu, conn, 2}
 	}
-	status := 0
-	if s.Run != nil {
-		status = s.Run(p)
+	if program != nil {
+		program(p)
 	}
-	s.mu.Lock()
-	e.running, e.status = false, status
-	s.mu.Unlock()
 }
 
 // frames writes the multiplexed stream of a program without a terminal.

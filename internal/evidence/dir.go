@@ -65,10 +65,8 @@ func (d *Dir) Save(s Session) error {
 // Sync waits until session.json and the names of all files beside it are on
 // disk, which takes milliseconds: no attacker waits for it.
 func (d *Dir) Sync() error {
-	d.mu.Lock()
-	defer d.mu.Unlock()
 	f, err := d.root.Open(sessionFile)
-	if err == nil {
+	if err == nil { // without the lock: a Save need not wait, and wants a Sync of its own
 		err = errors.Join(f.Sync(), f.Close())
 	}
 	err = errors.Join(err, syncDir(d.root, "."))

@@ -57,7 +57,10 @@ func work(t *title) int {
 	runtime.UnlockOSThread()
 	limitFiles()
 	nameThreads("sshd")
-	runtime.GOMAXPROCS(1)
+	// One each for the goroutine that reads the stream and the loop, which mostly
+	// block in system calls, and one for who is woken meanwhile. With fewer, a
+	// keystroke waits until the runtime notices that somebody blocks.
+	runtime.GOMAXPROCS(3)
 	w := &worker{title: t, commands: workerCommands(), decoys: true, bridge: socketPath, patience: resumeFor}
 	s, err := newStream(in, out)
 	if err != nil {

@@ -52,6 +52,7 @@ type Session struct {
 	events  *event.Emitter
 	dir     *evidence.Dir
 	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
+	closing chan struct{}  // closed by Close
 	syncing sync.WaitGroup // as Close of the directory must come after it
 
 	leasing sync.Mutex // held while a target is leased; guards lease and linked
@@ -73,7 +74,7 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, record: begin(login)}
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -209,9 +210,18 @@ func Credential(l evidence.Login) string {
 	return strings.Join([]string{string(l.User), string(l.Password), l.Fingerprint}, "\x00")
 }
 
-// sync brings what was saved to the disk while the session goes on.
+// syncDelay keeps the disk quiet until the attacker has their prompt.
+const syncDelay = 250 * time.Millisecond
+
+// sync brings what was saved to the disk while the session goes on. Close does so
+// at its end.
 func (s *Session) sync() {
 	s.syncing.Go(func() {
+		select {
+		case <-s.closing:
+			return
+		case <-time.After(syncDelay):
+		}
 		if err := s.dir.Sync(); err != nil {
 			s.service.Log.Warn("cannot bring a session's record to the disk", "session", s.login.ID, "error", err)
 		}
@@ -241,6 +251,7 @@ func (s *Session) keep(c evidence.Channel) error {
 
 // Close ends the session: its connection is gone, every Serve has returned.
 func (s *Session) Close(reason string) {
+	close(s.closing)
 	s.stdin.Wait()
 	s.leasing.Lock()
 	lease := s.lease

@@ -2,37 +2,44 @@ package attach
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
-// handle takes one frame from the leader. An error means that it lies: it ends.
+// violation is the error of a leader that does what it must not. It ends the
+// leader.
+func violation(format string, args ...any) error {
+	return fmt.Errorf("leader breaks the protocol: "+format, args...)
+}
+
+// handle gets every frame of the leader, in its order. What it returns ends the
+// link.
 func (l *Leader) handle(f frame.Frame) error {
-	var err error
-	switch f.Type {
-	case frame.Pong:
-		err = l.pong()
-	case frame.Account:
-		err = l.account(f.Payload)
-	case frame.Failed:
-		if f.Channel == 0 {
-			return l.answerLogin(answer{err: fmt.Errorf("log in: the target says %.200q", f.Payload)})
-		}
-		fallthrough
-	default:
-		err = l.toChannel(f)
+	l.mu.Lock()
+	l.heard = true
+	c := l.channels[f.Channel]
+	if c != nil {
+		l.mu.Unlock()
+		return c.handle(f)
 	}
-	if err != nil {
-		return fmt.Errorf("frame %q on channel %d: %w", byte(f.Type), f.Channel, err)
+	defer l.mu.Unlock()
+	switch {
+	case f.Type == frame.Pong:
+		return l.pong()
+	case f.Type == frame.Account:
+		return l.account(f.Payload)
+	case f.Type == frame.Failed && f.Channel == 0:
+		return l.answer(loginAnswer{err: &Refused{string(f.Payload)}})
+	case f.Channel == 0 || f.Channel > l.last:
+		return violation("%q for channel %d, which was never opened", f.Type, f.Channel)
 	}
-	return nil
+	return l.tooLate(f)
 }
 
 func (l *Leader) pong() error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
 	if len(l.pings) == 0 {
-		return errUnasked
+		return violation("an answer that nobody asked for")
 	}
 	close(l.pings[0])
 	l.pings = l.pings[1:]
@@ -44,43 +51,43 @@ func (l *Leader) account(payload []byte) error {
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	a, err := checked(m)
-	if err != nil {
-		return err
+	if !isField(m.Name, maxName) || m.Name == "" || !isPath(m.Home) || !isPath(m.Shell) {
+		return violation("an account that cannot be: %.100q, home %.100q, shell %.100q", m.Name, m.Home, m.Shell)
 	}
-	return l.answerLogin(answer{account: a})
+	return l.answer(loginAnswer{account: Account{Name: m.Name, UID: m.UID, GID: m.GID, Home: m.Home, Shell: m.Shell, Made: m.Made}})
 }
 
-func (l *Leader) answerLogin(a answer) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.login == nil {
-		return errUnasked
+// Bounds in bytes of what an account may hold.
+const (
+	maxName = 256 // LOGIN_NAME_MAX, limits.h(0p)
+	maxPath = 1024
+)
+
+// isField reports whether s could be a field of passwd(5).
+func isField(s string, limit int) bool {
+	return len(s) <= limit && !strings.ContainsAny(s, ":\n\x00")
+}
+
+func isPath(s string) bool { return isField(s, maxPath) && strings.HasPrefix(s, "/") }
+
+func (l *Leader) answer(a loginAnswer) error {
+	if l.login == nil || l.answered {
+		return violation("an answer to a login that nobody asked for")
 	}
-	l.login <- a
-	l.login = nil
+	l.answered = true
+	l.login <- a // it has room for the one answer
 	return nil
 }
 
-// toChannel hands a frame to its channel. One for a channel that was closed here
-// has crossed with that news.
-func (l *Leader) toChannel(f frame.Frame) error {
-	l.mu.Lock()
-	c, opened := l.channels[f.Channel], f.Channel > 0 && int(f.Channel) < l.next
-	l.mu.Unlock()
-	switch {
-	case c != nil:
-		return c.handle(f)
-	case opened:
-		return nil
-	default:
-		return errUnopened
+// tooLate handles what crosses with the closing of its channel: nothing happens,
+// as long as it is no more than could be on its way.
+func (l *Leader) tooLate(f frame.Frame) error {
+	cost := 1
+	if f.Type == frame.Data || f.Type == frame.Stderr {
+		cost = max(len(f.Payload), 1)
 	}
-}
-
-// forget drops a channel whose number is not used again.
-func (l *Leader) forget(number uint16) {
-	l.mu.Lock()
-	delete(l.channels, number)
-	l.mu.Unlock()
+	if l.late -= cost; l.late < 0 {
+		return violation("frames for channels that were closed long ago")
+	}
+	return nil
 }

@@ -118,12 +118,7 @@ func (b *bench) countProcesses(ctx context.Context, subject string) error {
 	if err != nil {
 		return err
 	}
-	// Rootless Podman continues in a second process, in its own user namespace.
-	for _, p := range all {
-		if p.parent == api && p.name == "podman" {
-			api = p.pid
-		}
-	}
+	api = apiProcess(all, api).pid
 	for _, of := range []struct {
 		pid                  int
 		files, tasks, memory *figure

@@ -167,11 +167,8 @@ func look(ctx context.Context) (footprint, error) {
 	}
 	f.frontEnd = all[front]
 	f.services = all[front].anonymous + all[api].anonymous
-	// Rootless Podman continues in a second process, in its own user namespace.
-	for p := range all {
-		if all[p].parent == api && all[p].name == "podman" {
-			f.services += all[p].anonymous
-		}
+	if worker := apiProcess(all, api); worker.pid != api {
+		f.services += worker.anonymous
 	}
 	return f, nil
 }

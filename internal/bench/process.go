@@ -102,6 +102,18 @@ func podmanAccount(ctx context.Context) (uint32, error) {
 	return info.Sys().(*syscall.Stat_t).Uid, nil
 }
 
+// apiProcess is the process of Podman's service that does the work: rootless
+// Podman continues in a second one, in its own user namespace, whose name is that
+// of /proc/self/exe at first.
+func apiProcess(all map[int]process, service int) process {
+	for _, p := range all {
+		if p.parent == service && (p.name == "podman" || p.name == "exe") {
+			return p
+		}
+	}
+	return all[service]
+}
+
 // descriptors counts the open files of a process.
 func descriptors(pid int) (int, error) {
 	names, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", pid))

@@ -42,6 +42,21 @@ func TestTargets(t *testing.T) {
 	}
 }
 
+func TestAPIProcess(t *testing.T) {
+	all := map[int]process{
+		30: {pid: 30, parent: 1, name: "podman"},
+		31: {pid: 31, parent: 30, name: "exe"},
+		32: {pid: 32, parent: 31, name: "conmon"},
+	}
+	if got := apiProcess(all, 30).pid; got != 31 {
+		t.Errorf("got %d", got)
+	}
+	delete(all, 31)
+	if got := apiProcess(all, 30).pid; got != 30 {
+		t.Errorf("got %d without a second process", got)
+	}
+}
+
 // Events are read from where the mark was set, over the change of a day, and
 // without a line that is not complete yet.
 func TestEventsSince(t *testing.T) {

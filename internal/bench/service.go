@@ -59,9 +59,6 @@ pool:
 recording:
   max_bytes: 8GiB
 `, want.ready, want.ready)
-	if shown, _ := command(context.Background(), "sandtrap", "config", "show"); strings.Contains(shown, "\n  size:") { // TEMPORARY
-		text = fmt.Sprintf("pool: {size: %d, max_leases: 320}\nrecording: {max_bytes: 8GiB}\n", want.ready)
-	}
 	return os.WriteFile(dropIn, []byte(text), 0o644)
 }
 

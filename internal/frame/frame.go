@@ -65,17 +65,21 @@ type Frame struct {
 // ErrMalformed is wrapped by every error about what the other side sent.
 var ErrMalformed = errors.New("malformed frame")
 
-// detail is an error with its context in front, which fmt would cost the leader
-// more memory for.
-type detail struct {
-	text string
-	err  error
+// malformed is an error that wraps ErrMalformed and says what is wrong. Package
+// fmt would cost the leader memory.
+type malformed string
+
+func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
+func (malformed) Unwrap() error   { return ErrMalformed }
+
+// failure is an error with the attempt that it ended.
+type failure struct {
+	attempt string
+	err     error
 }
 
-func (d *detail) Error() string { return d.err.Error() + ": " + d.text }
-func (d *detail) Unwrap() error { return d.err }
-
-func malformed(text string) error { return &detail{text, ErrMalformed} }
+func (f *failure) Error() string { return f.attempt + ": " + f.err.Error() }
+func (f *failure) Unwrap() error { return f.err }
 
 // limit is the largest payload of a type, or -1 when there is no such type.
 func (t Type) limit() int {

@@ -3,7 +3,6 @@ package frame
 import (
 	"encoding/binary"
 	"errors"
-	"io"
 	"sync"
 )
 
@@ -265,6 +264,3 @@ func (l *Link) resume(offset uint64) error {
 	wake(l.work)
 	return nil
 }
-
-// end of what the other side sent.
-var errEnded = &detail{"the stream has ended", io.ErrUnexpectedEOF}

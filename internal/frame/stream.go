@@ -1,7 +1,6 @@
 package frame
 
 import (
-	"errors"
 	"io"
 	"sync"
 	"time"
@@ -157,7 +156,7 @@ func (s *stream) sendHello(token [16]byte) error {
 	l.mu.Unlock()
 	f := Frame{Type: Hello, Payload: m.Encode()}
 	if _, err := s.rw.Write(append(f.appendHeader(nil), f.Payload...)); err != nil {
-		return &detail{"write hello", err}
+		return &failure{"write hello", err}
 	}
 	return nil
 }
@@ -241,7 +240,7 @@ func (s *stream) write() {
 		n, err := s.rw.Write(chunk)
 		l.wrote(n)
 		if err != nil {
-			err = &detail{"write frames", err}
+			err = &failure{"write frames", err}
 			select {
 			case <-s.stopped:
 			case <-time.After(drainTime):
@@ -297,14 +296,14 @@ func (r *reader) fill() error {
 			}
 			return nil
 		}
-		if errors.Is(err, io.EOF) {
-			return errEnded
+		if err == io.EOF {
+			err = io.ErrUnexpectedEOF // no stream of ours ends in peace
 		}
 		if err != nil {
-			return &detail{"read frames", err}
+			return &failure{"read frames", err}
 		}
 	}
-	return &detail{"read frames", io.ErrNoProgress}
+	return &failure{"read frames", io.ErrNoProgress}
 }
 
 // makeRoom moves what is there to the front where that is cheap or must be, to a

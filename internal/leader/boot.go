@@ -92,10 +92,11 @@ func createFile(path string, content []byte, mode uint32) error {
 // commandEnv is the name under which the worker finds its commands.
 const commandEnv = "SSHD_OPTS="
 
-// workerEnv is the worker's environment. GOGC has the little memory there is used
-// again soon; the rest is room for a long title.
+// workerEnv is the worker's environment. One processor takes less memory than
+// two, GOGC has what there is used again soon, and the rest is room for a long
+// title.
 func workerEnv(commands []string) []string {
-	env := []string{"GOGC=25"}
+	env := []string{"GOMAXPROCS=1", "GOGC=25"}
 	for _, c := range commands {
 		env = append(env, commandEnv+c)
 	}

@@ -98,8 +98,7 @@ func ownFiles(p *plan) {
 			next++
 		}
 	}
-	most := int(-1)
-	sys(sysCloseRange, next, uintptr(most), 0, 0)
+	sys(sysCloseRange, next, uintptr(^uint32(0)), 0, 0)
 }
 
 // shrink gives memory back, all but the pages of the stack that is in use.

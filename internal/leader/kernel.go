@@ -76,6 +76,11 @@ func closeAll(fds ...int) {
 	}
 }
 
+// closeFrom closes all descriptors from fd on.
+func closeFrom(fd int) {
+	_, _, _ = syscall.Syscall(sysCloseRange, uintptr(fd), uintptr(^uint32(0)), 0)
+}
+
 // pipe returns both ends of a pipe that no program inherits.
 func pipe() (r, w int, err error) {
 	var p [2]int

@@ -20,19 +20,19 @@ type title struct {
 }
 
 // newTitle finds the area. It may be changed only when nobody needs the
-// arguments and the environment any more.
+// arguments any more. The kernel puts the environment right behind them.
 func newTitle(args []string) *title {
-	t := &title{}
-	for _, s := range append(args, syscall.Environ()...) {
-		p := unsafe.Slice(unsafe.StringData(s), len(s)+1) // with the zero byte
-		switch {
-		case len(t.area) == 0:
-			t.area = p
-		case uintptr(unsafe.Pointer(&t.area[0]))+uintptr(len(t.area)) == uintptr(unsafe.Pointer(&p[0])):
-			t.area = unsafe.Slice(&t.area[0], len(t.area)+len(p))
-		}
+	if len(args) == 0 {
+		return &title{}
 	}
-	return t
+	size := 0
+	for _, s := range args {
+		size += len(s) + 1
+	}
+	for _, s := range syscall.Environ() {
+		size += len(s) + 1
+	}
+	return &title{area: unsafe.Slice(unsafe.StringData(args[0]), size)}
 }
 
 // set shows name, as far as there is room.

@@ -2,7 +2,6 @@ package leader
 
 import (
 	"errors"
-	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -48,19 +47,13 @@ type worker struct {
 
 // work is the worker as a process.
 func work(t *title) int {
-	runtime.LockOSThread() // system calls that concern the process's own thread
-	in, err1 := fcntl(0, fDupfdCloexec, 3)
-	out, err2 := fcntl(1, fDupfdCloexec, 3)
-	if err1 != nil || err2 != nil || nullStdio() != nil {
+	const in, out = 3, 4
+	if syscall.Dup3(1, out, syscall.O_CLOEXEC) != nil || syscall.Dup3(0, in, syscall.O_CLOEXEC) != nil || nullStdio() != nil {
 		return 1
 	}
-	runtime.UnlockOSThread()
+	closeFrom(out + 1)
 	limitFiles()
 	nameThreads("sshd")
-	// One each for the goroutine that reads the stream and the loop, which mostly
-	// block in system calls, and one for who is woken meanwhile. With fewer, a
-	// keystroke waits until the runtime notices that somebody blocks.
-	runtime.GOMAXPROCS(3)
 	w := &worker{title: t, commands: workerCommands(), decoys: true, bridge: socketPath, patience: resumeFor}
 	s, err := newStream(in, out)
 	if err != nil {

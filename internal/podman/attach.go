@@ -66,7 +66,7 @@ func (c *Client) upgrade(ctx context.Context, path string, body []byte) (*net.Un
 		return nil, nil, err
 	}
 	stop := context.AfterFunc(ctx, func() { conn.Close() })
-	reader := bufio.NewReaderSize(conn, 64<<10)
+	reader := newReader(conn)
 	err = ask(conn, reader, fmt.Sprintf("http://d/v%s/libpod/%s", c.version, path), body)
 	if !stop() { // the context ended first and has closed the connection
 		err = errors.Join(context.Cause(ctx), err)
@@ -77,6 +77,9 @@ func (c *Client) upgrade(ctx context.Context, path string, body []byte) (*net.Un
 	}
 	return conn.(*net.UnixConn), reader, nil
 }
+
+// newReader returns the reader of a stream. Podman's frames have 8 KiB at most.
+func newReader(r io.Reader) *bufio.Reader { return bufio.NewReaderSize(r, 32<<10) }
 
 func ask(conn net.Conn, reader *bufio.Reader, url string, body []byte) error {
 	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))

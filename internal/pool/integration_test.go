@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -181,7 +182,7 @@ func TestTwentyFromIdle(t *testing.T) {
 	began := time.Now()
 	s := open(t, func(c *Config) { c.Min, c.Max = 20, 20 })
 	s.untilWarm(20)
-	t.Logf("20 targets were warm after %s", time.Since(began))
+	t.Logf("20 targets were warm after %s, made in %v ms each", time.Since(began), s.events.values(event.PoolWarm, "duration_ms"))
 }
 
 func TestManySessions(t *testing.T) {
@@ -325,12 +326,9 @@ func TestLeaderIsKilled(t *testing.T) {
 	s.inside(dead, killLeader)
 	began := time.Now()
 	s.until("the dead target is removed", 50*time.Second, func() bool {
-		return len(s.events.values(event.PoolRemove, "container")) > 0
+		return slices.Contains(s.events.values(event.PoolRemove, "container"), any(dead))
 	})
 	t.Logf("removed after %s: %v", time.Since(began), s.events.values(event.PoolRemove, "reason"))
-	if got := s.events.values(event.PoolRemove, "container"); got[0] != dead {
-		t.Errorf("removed %q, want %q", got, dead)
-	}
 	s.untilWarm(2)
 	l := s.lease("192.0.2.1")
 	s.run(l, "true")
@@ -383,7 +381,6 @@ func TestPodmanRestarts(t *testing.T) {
 		}
 		return s.pool.Status().Warm >= 2
 	})
-	t.Logf("removed because %v", s.events.values(event.PoolRemove, "reason"))
 	s.run(l, "true")
 	l.Release(s.Context())
 	l.Captured()

@@ -206,7 +206,7 @@ func (p *Pool) remove(ctx context.Context, c *container) {
 	c.leader = nil
 	p.mu.Unlock()
 	if leader != nil {
-		leader.Close()
+		_ = leader.Close()
 	}
 	if err := p.podman.Remove(ctx, c.id); err != nil {
 		p.fail("remove", c.id, err)

@@ -150,7 +150,7 @@ func (l *Lease) Release(ctx context.Context) {
 		c.leader, c.ended = nil, time.Now()
 		p.remember(c)
 		p.mu.Unlock()
-		l.leader.Close()
+		_ = l.leader.Close()
 		p.finish(ctx, c)
 	})
 }

@@ -52,7 +52,9 @@ func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
 	}
 	urgent := p.low() || p.starving() > 0
 	width, begin := 1, p.backoff
-	if p.failure == nil && (urgent || now.Sub(p.latest) >= idleAfter) {
+	// The first container of all shows whether it works, and prepares the image's
+	// files for the rest.
+	if p.isReady && p.failure == nil && (urgent || now.Sub(p.latest) >= idleAfter) {
 		width = p.cfg.Burst
 	}
 	if !urgent && p.notBefore.After(begin) {
@@ -177,7 +179,7 @@ func (p *Pool) boot(ctx context.Context, image podman.Image) (*container, error)
 	}
 	c, retryErr := p.createAndStart(ctx, image, true)
 	if retryErr != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; without limits: %w", err, retryErr)
 	}
 	p.mu.Lock()
 	known := p.unlimited // another maker was first

@@ -133,7 +133,7 @@ func (p *Pool) giveBack(c *container) {
 	}
 	p.mu.Unlock()
 	if p.discard(c, leased, "service stops") { // the next start removes it
-		c.leader.Close()
+		_ = c.leader.Close()
 	}
 	wake(p.fill)
 }

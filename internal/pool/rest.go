@@ -111,7 +111,7 @@ func (r *rest) Start(ctx context.Context, program Program) (Stream, error) {
 		}
 		o.Command = append(o.Command, program.Argv[1:]...)
 	}
-	s := &restStream{leader: r, tty: -1, exited: make(chan struct{})}
+	s := &restStream{leader: r, tty: -1}
 	if program.PTY {
 		s.tty = r.takeTTY()
 		o.Env = append(append([]string(nil), o.Env...), fmt.Sprintf("SSH_TTY=/dev/pts/%d", s.tty))
@@ -121,7 +121,7 @@ func (r *rest) Start(ctx context.Context, program Program) (Stream, error) {
 		r.freeTTY(s.tty)
 		return nil, err
 	}
-	s.exec = exec
+	s.Exec = exec
 	return s, nil
 }
 
@@ -146,52 +146,22 @@ func (r *rest) freeTTY(n int) {
 
 // restStream is an exec in the words of package attach.
 type restStream struct {
-	exec   *podman.Exec
+	*podman.Exec
 	leader *rest
 	tty    int // or -1
-
-	exited chan struct{} // closed when Copy has returned, or by Close
-	ended  sync.Once     // closes exited
 	closed sync.Once
 }
 
-func (s *restStream) Write(p []byte) (int, error) { return s.exec.Write(p) }
-func (s *restStream) CloseWrite() error           { return s.exec.CloseWrite() }
-func (s *restStream) Exited() <-chan struct{}     { return s.exited }
-
-// Copy also finds out that the program has ended: Podman does not say so before
-// its output has.
-func (s *restStream) Copy(stdout, stderr func([]byte) error) error {
-	defer s.end()
-	return s.exec.Copy(stdout, stderr)
-}
-
-func (s *restStream) end() { s.ended.Do(func() { close(s.exited) }) }
-
 func (s *restStream) Resize(ctx context.Context, size Size) error {
-	return s.exec.Resize(ctx, podman.Size{Columns: uint32(size.Columns), Rows: uint32(size.Rows)})
+	return s.Exec.Resize(ctx, podman.Size{Columns: uint32(size.Columns), Rows: uint32(size.Rows)})
 }
-
-// errNoSignals is the answer to signals.
-var errNoSignals = errors.New("Podman's API delivers no signals")
-
-func (s *restStream) Signal(context.Context, string) error { return errNoSignals }
 
 func (s *restStream) Wait(ctx context.Context) (Exit, error) {
-	select {
-	case <-s.exited:
-	case <-ctx.Done():
-		return Exit{}, context.Cause(ctx)
-	}
-	status, err := s.exec.Wait(ctx)
+	status, err := s.Exec.Wait(ctx)
 	return Exit{Status: status}, err
 }
 
-func (s *restStream) Close() (err error) {
-	s.closed.Do(func() {
-		s.leader.freeTTY(s.tty)
-		err = s.exec.Close()
-		s.end()
-	})
-	return err
+func (s *restStream) Close() error {
+	s.closed.Do(func() { s.leader.freeTTY(s.tty) })
+	return s.Exec.Close()
 }

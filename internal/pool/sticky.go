@@ -154,7 +154,7 @@ func (p *Pool) reclaim(ctx context.Context, c *container, claim Claim, previous 
 	}
 	p.mu.Unlock()
 	if leader != nil {
-		leader.Close()
+		_ = leader.Close()
 	}
 	wake(p.sweep)
 	return target.Account{}, err

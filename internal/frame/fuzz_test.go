@@ -1,0 +1,159 @@
+package frame
+
+import (
+	"bytes"
+	"encoding/binary"
+	"errors"
+	"io"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// seeds are what a peer may say, honestly and not.
+func seeds(f *testing.F, types ...Type) {
+	w := new(wire).hello(nil)
+	f.Add(bytes.Clone(w.Bytes()), uint16(7))
+	for _, t := range types {
+		w.frame(t, 1, nil)
+		if limit := t.limit(); limit >= 4 {
+			w.frame(t, 1, []byte{0, 0, 0, 1})
+		}
+	}
+	f.Add(bytes.Clone(w.Bytes()), uint16(1))
+	w.frame(Ack, 0, binary.BigEndian.AppendUint64(nil, 1))
+	f.Add(bytes.Clone(w.Bytes()), uint16(4096))
+	f.Add(new(wire).hello(func(m *HelloMessage) { m.Received = 1 }).Bytes(), uint16(3))
+	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(100))
+}
+
+// feed says what arrives in pieces of size bytes, and hears everything.
+type feed struct {
+	said *bytes.Reader
+	size int
+}
+
+func (s *feed) Read(p []byte) (int, error)  { return s.said.Read(p[:min(len(p), s.size)]) }
+func (s *feed) Write(p []byte) (int, error) { return len(p), nil }
+
+// check runs one side against what the other says, twice, as a link would be
+// resumed.
+func check(t *testing.T, said []byte, size uint16, run func(*Link, io.ReadWriter, func(Frame) error) error, valid func(Type) bool) {
+	l := NewLink()
+	_ = l.Send(Frame{Type: Ping})
+	_ = l.Send(Frame{Data, 1, []byte("something")})
+	total := 0
+	handle := func(f Frame) error {
+		if !valid(f.Type) || f.Type == Ack || len(f.Payload) > f.Type.limit() {
+			t.Errorf("%c with %d bytes was handed on", f.Type, len(f.Payload))
+		}
+		total += headerSize + len(f.Payload)
+		return nil
+	}
+	for range 2 {
+		err := run(l, &feed{bytes.NewReader(said), 1 + int(size)}, handle)
+		if err == nil {
+			t.Error("no error at the end")
+		}
+		if closed := l.Err(); closed != nil && !errors.Is(closed, ErrMalformed) {
+			t.Errorf("closed with %v", closed)
+		}
+	}
+	if total > 2*len(said) || len(l.kept.b) > maxKept {
+		t.Errorf("%d bytes of frames from %d, buffer of %d", total, len(said), len(l.kept.b))
+	}
+	_ = l.Close(nil)
+}
+
+// FuzzFront is a front end whose leader says anything.
+func FuzzFront(f *testing.F) {
+	seeds(f, Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit)
+	f.Fuzz(func(t *testing.T, said []byte, size uint16) {
+		check(t, said, size, func(l *Link, rw io.ReadWriter, handle func(Frame) error) error {
+			return l.RunFront(rw, testToken, handle)
+		}, Type.toFront)
+	})
+}
+
+// FuzzLeader is a leader whose front end says anything.
+func FuzzLeader(f *testing.F) {
+	seeds(f, Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close)
+	f.Fuzz(func(t *testing.T, said []byte, size uint16) {
+		check(t, said, size, (*Link).RunLeader, Type.toLeader)
+	})
+}
+
+// message is what all messages can do.
+type message[T any] interface {
+	*T
+	Encode() []byte
+	Decode([]byte) error
+}
+
+// fuzzMessage checks that what can be decoded is encoded to the same bytes, and
+// that nothing else comes of what cannot.
+func fuzzMessage[T any, M message[T]](f *testing.F, some T) {
+	f.Add(M(&some).Encode())
+	f.Add([]byte{})
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		var m T
+		if err := M(&m).Decode(payload); err != nil {
+			if !errors.Is(err, ErrMalformed) {
+				t.Errorf("error %v", err)
+			}
+			return
+		}
+		if got := M(&m).Encode(); !bytes.Equal(got, payload) {
+			t.Errorf("%x was decoded as %+v and encoded as %x", payload, m, got)
+		}
+	})
+}
+
+var (
+	someHello   = HelloMessage{Version: 1, Token: testToken, Received: 1 << 40}
+	someLogin   = LoginMessage{User: "root\x00\xff", Fallback: "root", Policy: PolicyCreate, Source: "192.0.2.1"}
+	someAccount = AccountMessage{Name: "root", UID: 1, GID: 2, Home: "/root", Shell: "/bin/bash", Made: true}
+	someSize    = Size{Columns: 80, Rows: 24, Width: 640, Height: 480}
+	someOpen    = OpenMessage{
+		Path: "/bin/sh", Argv: []string{"-sh", ""}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: someSize, Modes: "\x01\x02", Interactive: true,
+	}
+	someExit = ExitMessage{Status: 255, Signal: "TERM", CoreDumped: true}
+)
+
+func FuzzHelloMessage(f *testing.F)   { fuzzMessage(f, someHello) }
+func FuzzLoginMessage(f *testing.F)   { fuzzMessage(f, someLogin) }
+func FuzzAccountMessage(f *testing.F) { fuzzMessage(f, someAccount) }
+func FuzzSize(f *testing.F)           { fuzzMessage(f, someSize) }
+func FuzzOpenMessage(f *testing.F)    { fuzzMessage(f, someOpen) }
+func FuzzExitMessage(f *testing.F)    { fuzzMessage(f, someExit) }
+
+func FuzzWindow(f *testing.F) {
+	f.Add(EncodeWindow(1 << 31))
+	f.Fuzz(func(t *testing.T, payload []byte) {
+		n, err := DecodeWindow(payload)
+		if (err == nil) != (len(payload) == 4) || err == nil && !bytes.Equal(EncodeWindow(n), payload) {
+			t.Errorf("%x was decoded as %d, %v", payload, n, err)
+		}
+	})
+}
+
+// roundTrip is m after a way over the wire.
+func roundTrip[T any, M message[T]](t *testing.T, m T) {
+	t.Helper()
+	var got T
+	if err := M(&got).Decode(M(&m).Encode()); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff(m, got); diff != "" {
+		t.Errorf("%T (-sent +received):\n%s", m, diff)
+	}
+}
+
+func TestMessages(t *testing.T) {
+	roundTrip(t, someHello)
+	roundTrip(t, someLogin)
+	roundTrip(t, someAccount)
+	roundTrip(t, someSize)
+	roundTrip(t, someOpen)
+	roundTrip(t, someExit)
+}

@@ -1,0 +1,283 @@
+package pool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/testpodman"
+)
+
+const passwd = "root:x:0:0::/root:/bin/bash\nadmin:x:1000:1001::/home/admin:/bin/sh\n"
+
+// onService starts a container on a fake service and returns a Podman for it.
+func onService(t *testing.T, s *testpodman.Service) (Podman, string) {
+	t.Helper()
+	s.Files["/etc/passwd"] = passwd
+	client, err := podman.Dial(t.Context(), s.Socket)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := client.Create(t.Context(), podman.Spec{Image: "localhost/target:latest", Name: "x", Stdin: true})
+	if err == nil {
+		err = client.Start(t.Context(), id)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Real(client), id
+}
+
+func connectREST(t *testing.T, s *testpodman.Service) (Podman, Leader, string) {
+	t.Helper()
+	p, id := onService(t, s)
+	l, err := p.Connect(t.Context(), Connection{Container: id, Fallback: "root"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return p, l, id
+}
+
+func TestRESTLogin(t *testing.T) {
+	_, l, _ := connectREST(t, testpodman.New(t))
+	if err := l.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	admin := attach.Account{Name: "admin", UID: 1000, GID: 1001, Home: "/home/admin", Shell: "/bin/sh"}
+	root := attach.Account{Name: "root", Home: "/root", Shell: "/bin/bash"}
+	for _, test := range []struct {
+		user   string
+		policy frame.Policy
+		want   attach.Account
+	}{
+		{"admin", frame.PolicyExisting, admin},
+		{"nobody", frame.PolicyExisting, root},
+		{"admin", frame.PolicyFallback, root},
+		{"newcomer", frame.PolicyCreate, root},
+	} {
+		got, err := l.Login(t.Context(), frame.LoginMessage{User: test.user, Fallback: "root", Policy: test.policy})
+		if err != nil || got != test.want {
+			t.Errorf("%s, policy %c: %+v, %v", test.user, test.policy, got, err)
+		}
+	}
+}
+
+func TestRESTPrograms(t *testing.T) {
+	s := testpodman.New(t)
+	var mu sync.Mutex
+	var ran []string
+	s.Run = func(p *testpodman.Process) int {
+		mu.Lock()
+		ran = append(ran, fmt.Sprintf("%s %v %v", p.User, p.Command, p.Env))
+		mu.Unlock()
+		input, _ := io.ReadAll(p.Stdin)
+		_, _ = p.Stdout.Write(input)
+		return 3
+	}
+	_, l, _ := connectREST(t, s)
+	run := func(program Program) Stream {
+		t.Helper()
+		stream, err := l.Start(t.Context(), program)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := stream.Write([]byte("in")); err != nil {
+			t.Fatal(err)
+		}
+		if err := stream.CloseWrite(); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		to := func(p []byte) error { out.Write(p); return nil }
+		if err := stream.Copy(to, to); err != nil || out.String() != "in" {
+			t.Errorf("output %q, %v", out.String(), err)
+		}
+		<-stream.Exited()
+		if ended, err := stream.Wait(t.Context()); err != nil || ended != (Exit{Status: 3}) {
+			t.Errorf("ended %+v, %v", ended, err)
+		}
+		if err := stream.Signal(t.Context(), "TERM"); err == nil {
+			t.Error("a signal was delivered")
+		}
+		return stream
+	}
+	shell := Program{User: "admin", Path: "/bin/sh", Argv: []string{"-sh"}, Env: []string{"A=b"}, Dir: "/home/admin", PTY: true, Size: Size{Columns: 80, Rows: 24}}
+	first := run(shell)
+	second := run(shell)
+	if err := first.Resize(t.Context(), Size{Columns: 100, Rows: 50}); err != nil {
+		t.Error(err)
+	}
+	first.Close()
+	third := run(shell) // the number of the first is free again
+	run(Program{User: "root", Path: "/bin/bash", Argv: []string{"bash", "-c", "id"}}).Close()
+	second.Close()
+	third.Close()
+	want := []string{
+		"admin [/bin/sh -l] [A=b SSH_TTY=/dev/pts/0]", "admin [/bin/sh -l] [A=b SSH_TTY=/dev/pts/1]",
+		"admin [/bin/sh -l] [A=b SSH_TTY=/dev/pts/0]", "root [/bin/bash -c id] []",
+	}
+	if diff := cmp.Diff(want, ran); diff != "" {
+		t.Errorf("programs (-want +got):\n%s", diff)
+	}
+	if n := s.Execs(); n != 0 {
+		t.Errorf("%d exec sessions are left", n)
+	}
+}
+
+// TestRESTEnds: a container that stopped is gone, a Podman that is away is not the
+// container's fault.
+func TestRESTEnds(t *testing.T) {
+	s := testpodman.New(t)
+	p, l, id := connectREST(t, s)
+	s.Stop()
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "root"}); !errors.Is(err, ErrUnasked) {
+		t.Errorf("Login without Podman: %v", err)
+	}
+	if l.Ping(t.Context()) == nil {
+		t.Error("Ping without Podman succeeds")
+	}
+	select {
+	case <-l.Done():
+		t.Errorf("gone: %v", l.Err())
+	default:
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "root"}); err != nil {
+		t.Errorf("Login with Podman again: %v", err)
+	}
+	if err := p.Stop(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "root"}); !errors.Is(err, errNotRunning) || errors.Is(err, ErrUnasked) {
+		t.Errorf("Login of a stopped container: %v", err)
+	}
+	<-l.Done()
+	if !errors.Is(l.Err(), errNotRunning) {
+		t.Errorf("gone: %v", l.Err())
+	}
+	if _, err := p.Connect(t.Context(), Connection{Container: id, Fallback: "root"}); !errors.Is(err, errNotRunning) {
+		t.Errorf("Connect to a stopped container: %v", err)
+	}
+	if _, err := p.Connect(t.Context(), Connection{Container: "none", Fallback: "root"}); !errors.Is(err, podman.ErrNotFound) {
+		t.Errorf("Connect to no container: %v", err)
+	}
+}
+
+func TestRESTRefuses(t *testing.T) {
+	s := testpodman.New(t)
+	p, id := onService(t, s)
+	if l, err := p.Connect(t.Context(), Connection{Container: id, Fallback: "nobody"}); err == nil || l != nil {
+		t.Errorf("an account that is not there: %v, %v", l, err)
+	}
+	_, l, _ := connectREST(t, s)
+	s.Stop()
+	if stream, err := l.Start(t.Context(), Program{Path: "/bin/sh", PTY: true}); err == nil || stream != nil {
+		t.Errorf("Start without Podman: %v, %v", stream, err)
+	}
+	if err := s.Start(); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRealLeader: the stream of the main process, and the bridge when it breaks.
+func TestRealLeader(t *testing.T) {
+	s := testpodman.New(t)
+	var leader = frame.NewLink()
+	account := frame.AccountMessage{Name: "root", Home: "/root", Shell: "/bin/sh"}
+	answer := func(f frame.Frame) error {
+		switch f.Type {
+		case frame.Ping:
+			return leader.Send(frame.Frame{Type: frame.Pong})
+		case frame.Login:
+			return leader.Send(frame.Frame{Type: frame.Account, Payload: account.Encode()})
+		}
+		return nil
+	}
+	cut := make(chan struct{}) // ends a stream, as the end of the service does
+	serve := func(p *testpodman.Process) int {
+		ended := make(chan struct{})
+		go func() {
+			defer close(ended)
+			_ = leader.RunLeader(struct {
+				io.Reader
+				io.Writer
+			}{p.Stdin, p.Stdout}, answer)
+		}()
+		select {
+		case <-cut:
+		case <-ended:
+		}
+		return 0
+	}
+	s.Main = serve
+	s.Run = func(p *testpodman.Process) int {
+		if diff := cmp.Diff([]string{"/leader", "-i"}, p.Command); diff != "" || p.User != "root" {
+			t.Errorf("bridge as %s (-want +got):\n%s", p.User, diff)
+		}
+		return serve(p)
+	}
+	p, id := onService(t, s)
+	resumed := make(chan struct{}, 10)
+	l, err := p.Connect(t.Context(), Connection{Container: id, Program: "/leader", Resumed: func() { resumed <- struct{}{} }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if got, err := l.Login(t.Context(), frame.LoginMessage{User: "root"}); err != nil || got.Home != "/root" {
+		t.Errorf("Login = %+v, %v", got, err)
+	}
+	cut <- struct{}{}
+	<-resumed
+	if err := l.Ping(t.Context()); err != nil {
+		t.Errorf("Ping after the break: %v", err)
+	}
+	// A container that has stopped does not come back.
+	if err := p.Stop(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	cut <- struct{}{}
+	select {
+	case <-l.Done():
+	case <-time.After(20 * time.Second):
+		t.Error("a leader in a stopped container lives on")
+	}
+	_ = leader.Close(errors.New("end"))
+}
+
+// TestRealLeaderThatIsNotThere.
+func TestRealLeaderThatIsNotThere(t *testing.T) {
+	s := testpodman.New(t)
+	s.Answer = func(w http.ResponseWriter, r *http.Request) bool {
+		if strings.HasSuffix(r.URL.Path, "/attach") {
+			testpodman.Fail(w, http.StatusConflict, "cannot attach")
+			return true
+		}
+		return false
+	}
+	p, id := onService(t, s)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if l, err := p.Connect(ctx, Connection{Container: id, Program: "/leader", Resumed: func() {}}); err == nil || l != nil {
+		t.Errorf("Connect = %v, %v", l, err)
+	}
+	if err := p.Stop(t.Context(), id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.Connect(ctx, Connection{Container: id, Program: "/leader", Resumed: func() {}}); !errors.Is(err, attach.ErrGone) {
+		t.Errorf("Connect to a stopped container: %v", err)
+	}
+}

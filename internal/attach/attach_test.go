@@ -96,6 +96,31 @@ func TestRefusals(t *testing.T) {
 	})
 }
 
+func TestCloseHangsUpOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var got []frame.Type
+		s := newFake(t, func(_ *fake, f frame.Frame) error {
+			got = append(got, f.Type)
+			return nil
+		})
+		l := s.connect()
+		c := s.start(l)
+		for range 2 {
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+		synctest.Wait()
+		if want := []frame.Type{frame.Open, frame.Close}; !cmp.Equal(got, want) {
+			t.Errorf("the leader got %q, want %q", got, want)
+		}
+		var out collect
+		if err := out.copy(c); !errors.Is(err, ErrClosed) {
+			t.Errorf("Copy = %v", err)
+		}
+	})
+}
+
 // TestBulk: both directions carry more than their windows at once, and neither
 // side sends more than it may.
 func TestBulk(t *testing.T) {
@@ -282,8 +307,14 @@ func TestHangingLeader(t *testing.T) {
 		if !errors.Is(err, context.DeadlineExceeded) {
 			t.Errorf("Resize = %v", err)
 		}
+		blocked := make(chan error)
+		go func() { blocked <- c.Resize(context.Background(), Size{}) }()
+		synctest.Wait()
 		if err := c.Close(); err != nil {
 			t.Error(err)
+		}
+		if err := <-blocked; !errors.Is(err, ErrClosed) {
+			t.Errorf("Resize of what was closed = %v", err)
 		}
 		for range 2 * maxPings {
 			err = l.Ping(ctx)

@@ -28,6 +28,7 @@ type fake struct {
 	account frame.AccountMessage
 	deaf    bool // streams connect and nobody is there
 	refuses bool // says no to everything
+	mute    bool // does not answer Open
 	stream  net.Conn
 	dials   int
 }
@@ -73,7 +74,7 @@ func (s *fake) handle(f frame.Frame) error {
 		return s.link.Send(frame.Frame{Type: frame.Pong})
 	case f.Type == frame.Login:
 		return s.link.Send(frame.Frame{Type: frame.Account, Payload: s.account.Encode()})
-	case f.Type == frame.Open:
+	case f.Type == frame.Open && !s.mute:
 		if err := s.link.Send(frame.Frame{Type: frame.Opened, Channel: f.Channel}); err != nil {
 			return err
 		}

@@ -105,6 +105,35 @@ func TestLyingAccounts(t *testing.T) {
 	}
 }
 
+func TestAccountComesOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake(t, nil)
+		l := s.connect()
+		if _, err := l.Login(t.Context(), frame.LoginMessage{}); err != nil {
+			t.Fatal(err)
+		}
+		s.say(of(frame.Account, 0, string(someAccount.Encode())))
+		<-l.Done()
+	})
+}
+
+func TestFramesBeforeOpened(t *testing.T) {
+	for _, f := range []frame.Frame{data(1, "x"), eof(1), exit(1, frame.ExitMessage{}), of(frame.Window, 1, string(frame.EncodeWindow(1)))} {
+		synctest.Test(t, func(t *testing.T) {
+			s := newFake(t, func(s *fake, _ frame.Frame) error { return s.link.Send(f) })
+			s.mute = true
+			l := s.connect()
+			if c, err := l.Start(t.Context(), Program{}); err == nil || c != nil {
+				t.Errorf("Start = %v, %v", c, err)
+			}
+			<-l.Done()
+			if !strings.Contains(l.Err().Error(), "before it was opened") {
+				t.Errorf("%c: Err = %v", f.Type, l.Err())
+			}
+		})
+	}
+}
+
 // TestLateFrames: what crosses with Close is nothing bad, more than that is.
 func TestLateFrames(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
@@ -123,9 +152,23 @@ func TestLateFrames(t *testing.T) {
 		if how, err := c.Wait(t.Context()); !errors.Is(err, ErrClosed) {
 			t.Errorf("Wait of what was closed = %v, %v", how, err)
 		}
-		_ = s.link.Send(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)})
+		s.say(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)})
 		<-l.Done()
 		if !strings.Contains(l.Err().Error(), "closed long ago") {
+			t.Errorf("Err = %v", l.Err())
+		}
+	})
+}
+
+// TestNumbersToCome: that a channel was closed allows nothing for the next.
+func TestNumbersToCome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake(t, nil)
+		l := s.connect()
+		_ = s.start(l).Close()
+		s.say(data(2, "x"))
+		<-l.Done()
+		if !strings.Contains(l.Err().Error(), "never opened") {
 			t.Errorf("Err = %v", l.Err())
 		}
 	})

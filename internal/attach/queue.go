@@ -12,12 +12,16 @@ type queue struct {
 	runs  []int32 // lengths of bytes of one stream: positive for stdout, negative for stderr
 }
 
-// idleBuffer is how much memory a queue keeps while there is no output, in bytes.
-const idleBuffer = 8 << 10
+// Memory of a queue in bytes: what it begins with, and what it keeps while there
+// is no output.
+const (
+	firstBuffer = 4 << 10
+	idleBuffer  = 64 << 10
+)
 
 func (q *queue) push(p []byte, stderr bool) {
 	if need := len(q.bytes) + len(p); need > cap(q.bytes) {
-		grown := make([]byte, len(q.bytes), min(max(2*cap(q.bytes), need, idleBuffer), frame.InitialWindow))
+		grown := make([]byte, len(q.bytes), min(max(2*cap(q.bytes), need, firstBuffer), frame.InitialWindow))
 		copy(grown, q.bytes)
 		q.bytes = grown
 	}
@@ -58,7 +62,7 @@ func (q *queue) shrink() {
 	if cap(q.bytes) > idleBuffer {
 		q.bytes = nil
 	}
-	if cap(q.runs) > idleBuffer/4 {
+	if cap(q.runs) > firstBuffer/4 {
 		q.runs = nil
 	}
 }

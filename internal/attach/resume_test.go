@@ -9,7 +9,6 @@ import (
 	"math/rand/v2"
 	"net"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -121,25 +120,20 @@ func (babbler) Close() error                { return nil }
 func TestRestlessLeader(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFake(t, nil)
-		l := s.connect()
-		var wg sync.WaitGroup
-		stop := make(chan struct{})
-		wg.Go(func() {
-			for {
-				select {
-				case <-stop:
-					return
-				case <-time.After(time.Millisecond):
-					s.cut()
-				}
-			}
-		})
+		restless := func(ctx context.Context) (io.ReadWriteCloser, error) {
+			stream, err := s.dial(ctx)
+			time.AfterFunc(time.Millisecond, s.cut)
+			return stream, err
+		}
+		l, err := Connect(t.Context(), restless, restless)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.end(l)
 		began := time.Now()
 		<-l.Done()
-		close(stop)
-		wg.Wait()
-		if s.dials > maxAttempts+1 || time.Since(began) < 10*time.Second {
-			t.Errorf("%d streams in %v", s.dials, time.Since(began))
+		if took := time.Since(began); s.dials != maxAttempts+1 || took < maxAttempts*longestPause/2 || !strings.Contains(l.Err().Error(), "too many") {
+			t.Errorf("%d streams in %v, then %v", s.dials, took, l.Err())
 		}
 	})
 }

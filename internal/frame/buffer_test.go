@@ -49,9 +49,9 @@ func (c *chunks) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func TestRing(t *testing.T) {
+func TestBacklog(t *testing.T) {
 	source := rand.New(rand.NewPCG(1, 2))
-	var r ring
+	var b backlog
 	var model []byte
 	for i := range 20000 {
 		limit := 9000
@@ -63,27 +63,38 @@ func TestRing(t *testing.T) {
 			for i := range p {
 				p[i] = byte(source.Uint32())
 			}
-			if r.n+len(p) <= maxKept {
-				r.push(p)
+			if b.n+len(p) <= maxKept {
+				b.push(p)
 				model = append(model, p...)
 			}
-		} else if n := source.IntN(limit); n <= r.n {
-			r.drop(n)
+		} else if n := source.IntN(limit); n <= b.n {
+			b.drop(n)
 			model = model[n:]
-			if n > 0 && len(r.b) > 8*max(r.n, firstBuffer) {
-				t.Fatalf("%d bytes are left in %d", r.n, len(r.b))
-			}
 		}
-		if r.n != len(model) || len(r.b) > maxKept || r.n == 0 && r.b != nil {
-			t.Fatalf("%d bytes in %d, want %d", r.n, len(r.b), len(model))
+		if b.n != len(model) || b.memory() > b.n+2*largeBlock || b.n == 0 && b.blocks != nil || b.n < 10 && b.memory() > largeBlock {
+			t.Fatalf("%d bytes in %d, want %d", b.n, b.memory(), len(model))
 		}
-		if r.n > 0 {
-			at := source.IntN(r.n)
-			got := r.slice(at, 5000)
-			if len(got) == 0 || !bytes.Equal(got, model[at:at+len(got)]) {
+		if b.n > 0 {
+			at := source.IntN(b.n)
+			got := b.slice(at, 5000)
+			if len(got) == 0 || len(got) > 5000 || !bytes.Equal(got, model[at:at+len(got)]) {
 				t.Fatalf("slice at %d differs", at)
 			}
 		}
+	}
+	if b.slice(b.n, 1) != nil {
+		t.Error("bytes behind the end")
+	}
+}
+
+// TestSmallBacklog: a few small frames take little memory.
+func TestSmallBacklog(t *testing.T) {
+	l := NewLink()
+	for range 10 {
+		_ = l.Send(Frame{Data, 1, make([]byte, 100)})
+	}
+	if got := l.kept.memory(); got != smallBlock {
+		t.Errorf("%d bytes of memory", got)
 	}
 }
 

@@ -45,10 +45,10 @@ type Link struct {
 	mu  sync.Mutex // guards all below
 	err error      // why the link was closed
 	// Offsets of what this side sends: acked <= attempted and base <= next <=
-	// attempted. The ring begins at base. While bytes are being written next is
+	// attempted. The backlog begins at base. While bytes are being written next is
 	// in front of them, so that nobody overwrites them, whatever the other side
 	// claims to have.
-	kept      ring
+	kept      backlog
 	base      uint64
 	acked     uint64 // the other side says it has all before
 	next      uint64 // written to the present stream
@@ -128,7 +128,6 @@ func (l *Link) push(f *Frame) error {
 	if l.kept.n+headerSize+len(f.Payload) > maxKept {
 		return errUnacknowledged // the caller closes the link
 	}
-	l.kept.reserve(headerSize + len(f.Payload))
 	var header [headerSize]byte
 	l.kept.push(f.appendHeader(header[:0]))
 	l.kept.push(f.Payload)
@@ -154,7 +153,7 @@ func (l *Link) Close(cause error) error {
 	l.mu.Lock()
 	if l.err == nil {
 		l.err = cause
-		l.kept = ring{}
+		l.kept = backlog{}
 		close(l.closed)
 	}
 	cause = l.err

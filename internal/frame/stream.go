@@ -9,6 +9,9 @@ import (
 // maxWrite bounds one write to a stream, in bytes.
 const maxWrite = 64 << 10
 
+// firstBuffer is the size in bytes that a reader's buffer begins with.
+const firstBuffer = 4 << 10
+
 // drainTime is how long a stream that cannot be written to is still read: what
 // the other side said last may be on its way.
 const drainTime = time.Second

@@ -1,7 +1,6 @@
 package leader
 
 import (
-	"runtime"
 	"strings"
 	"syscall"
 )
@@ -19,7 +18,6 @@ const openFiles = 1024
 // login. Without an INIT, or when it cannot be executed, process 1 stays and
 // reaps.
 func boot(args []string) int {
-	runtime.LockOSThread() // names and signal masks belong to threads
 	t := newTitle(args)
 	args = keep(args)
 	init, commands := args[1:], []string(nil)
@@ -29,9 +27,11 @@ func boot(args []string) int {
 			break
 		}
 	}
+	closeOnExec(3)
 	limitFiles()
 	syscall.Umask(0o022)
-	setComm("sshd")
+	// Nobody is logged in yet, whoever was when the container ran before.
+	_ = syscall.Truncate(utmpPath, 0)
 	t.set("sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
 	listener, err := startListener(args[0], commands)
 	if err != nil {
@@ -45,7 +45,7 @@ func boot(args []string) int {
 		// As the kernel starts it.
 		_ = syscall.Exec(init[0], init, []string{"HOME=/", "TERM=linux"})
 	}
-	setComm("init")
+	nameThreads("init")
 	t.set("init")
 	reap()
 	return 1

@@ -50,6 +50,7 @@ func become(p *plan) {
 	}
 	var none uint64
 	sys(syscall.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&none)), 0, 8)
+	sys(syscall.SYS_PRCTL, prSetName, uintptr(unsafe.Pointer(&p.name)), 0, 0)
 	if p.worker.path != 0 && sys(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0) == 0 {
 		sys(syscall.SYS_SETSID, 0, 0, 0, 0)
 		sys(syscall.SYS_EXECVE, p.worker.path, p.worker.argv, p.worker.env, 0)
@@ -58,6 +59,10 @@ func become(p *plan) {
 	sys(syscall.SYS_SETSID, 0, 0, 0, 0)
 	ownFiles(p)
 	if p.delay.Nsec != 0 {
+		// The child of one that is gone is init's.
+		if sys(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0) != 0 {
+			sys(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0)
+		}
 		sys(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.delay)), 0, 0, 0)
 		sys(syscall.SYS_EXECVE, p.server.path, p.server.argv, p.server.env, 0)
 		sys(syscall.SYS_EXIT_GROUP, 1, 0, 0, 0)

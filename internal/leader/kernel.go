@@ -11,6 +11,8 @@ const (
 	sysPidfdOpen  = 434
 	sysCloseRange = 436
 
+	closeRangeCloexec = 4
+
 	prSetName = 15
 
 	fDupfdCloexec = 0x406
@@ -76,9 +78,10 @@ func closeAll(fds ...int) {
 	}
 }
 
-// closeFrom closes all descriptors from fd on.
-func closeFrom(fd int) {
-	_, _, _ = syscall.Syscall(sysCloseRange, uintptr(fd), uintptr(^uint32(0)), 0)
+// closeOnExec lets no program inherit the descriptors from fd on. Not all are
+// ours to close: the runtime may have some.
+func closeOnExec(fd int) {
+	_, _, _ = syscall.Syscall(sysCloseRange, uintptr(fd), uintptr(^uint32(0)), closeRangeCloexec)
 }
 
 // pipe returns both ends of a pipe that no program inherits.

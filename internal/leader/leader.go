@@ -25,7 +25,7 @@ func Main() int {
 	case syscall.Getpid() == 1:
 		return boot(args)
 	case len(args) == 2 && args[1] == "-R" && sameProgram(syscall.Getppid()):
-		return work(newTitle(args))
+		return newWorker(newTitle(args)).process()
 	case len(args) == 2 && args[1] == "-i" && syscall.Getppid() == 0:
 		// Nobody inside the container has started this.
 		return bridge(newTitle(args), socketPath)

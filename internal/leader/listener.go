@@ -26,6 +26,7 @@ type plan struct {
 	sockets [2]int // or -1
 	server  program
 	delay   syscall.Timespec // after which to become server, if not 0
+	name    [16]byte         // of the thread, see PR_SET_NAME in prctl(2)
 
 	// Used by the decoy.
 	polled [2]pollFd
@@ -52,7 +53,7 @@ type planner struct {
 	used   int
 }
 
-func newPlanner() (*planner, error) {
+func newPlanner(name string) (*planner, error) {
 	memory, err := syscall.Mmap(-1, 0, planSize, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_PRIVATE|syscall.MAP_ANON)
 	if err != nil {
 		return nil, err
@@ -60,6 +61,7 @@ func newPlanner() (*planner, error) {
 	p := &planner{plan: (*plan)(unsafe.Pointer(&memory[0])), memory: memory, used: int(unsafe.Sizeof(plan{}))}
 	p.sockets = [2]int{-1, -1}
 	p.ignore[0] = 1 // SIG_IGN
+	copy(p.name[:len(p.name)-1], name)
 	return p, nil
 }
 
@@ -110,13 +112,13 @@ func (p *planner) program(path string, argv, env []string) (x program, err error
 	return x, err
 }
 
-// clone starts a decoy with the flags of clone(2) and returns its process id. The
-// goroutine must be locked to its thread.
+// clone starts a decoy with the flags of clone(2) and returns its process id.
 func (p *planner) clone(flags uintptr) (int, error) {
 	defer runtime.KeepAlive(p)
 	p.findMemory()
 	// A signal that the copy gets before it has dropped the handlers would be
-	// handled by a runtime that is not there.
+	// handled by a runtime that is not there. Nothing from here on lets the
+	// goroutine move to another thread.
 	all, before := ^uint64(0), uint64(0)
 	_, _, _ = syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, 2, uintptr(unsafe.Pointer(&all)), uintptr(unsafe.Pointer(&before)), 8, 0, 0)
 	pid := fork(p.plan, flags)
@@ -159,7 +161,7 @@ func (p *planner) give(e extent) {
 // startListener starts the decoy of the listening sshd, and through it the worker,
 // which inherits standard input and output.
 func startListener(leader string, commands []string) (int, error) {
-	p, err := newPlanner()
+	p, err := newPlanner("sshd")
 	if err != nil {
 		return 0, err
 	}
@@ -179,7 +181,7 @@ func startListener(leader string, commands []string) (int, error) {
 // startPrivileged starts the decoy of the process that would keep root's rights
 // for an account without them. Its parent is the caller's.
 func startPrivileged() (int, error) {
-	p, err := newPlanner()
+	p, err := newPlanner("sshd")
 	if err != nil {
 		return 0, err
 	}

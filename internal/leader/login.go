@@ -2,7 +2,6 @@ package leader
 
 import (
 	"errors"
-	"runtime"
 	"strings"
 	"syscall"
 	"time"
@@ -57,12 +56,8 @@ func (w *worker) enter(m *frame.LoginMessage) (*login, error) {
 		return nil, errors.New("no account to log in with")
 	}
 	l := &login{account: a, records: newRecords(w.root, m.Source), monitor: syscall.Getpid()}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	if w.decoys {
-		for _, c := range w.commands {
-			_ = startLater(strings.Fields(c))
-		}
+		w.startCommands()
 	}
 	refreshMotd(w.root)
 	w.title.set("sshd: " + a.name + " [priv]")
@@ -124,12 +119,20 @@ func (w *worker) showTitle(starting *channel) {
 	w.title.set("sshd: " + w.login.name + "@" + name)
 }
 
-// startLater starts a command in a while, as a child of the caller's parent.
-func startLater(argv []string) error {
-	if len(argv) == 0 {
-		return syscall.EINVAL
+// startCommands starts the commands of the image. Until then their processes have
+// their titles already.
+func (w *worker) startCommands() {
+	for _, c := range w.commands {
+		if argv := strings.Fields(c); len(argv) > 0 {
+			w.title.set(c)
+			_ = startLater(argv)
+		}
 	}
-	p, err := newPlanner()
+}
+
+// startLater starts a command in a while, as a child of init.
+func startLater(argv []string) error {
+	p, err := newPlanner(argv[0][strings.LastIndexByte(argv[0], '/')+1:])
 	if err != nil {
 		return err
 	}

@@ -2,6 +2,7 @@ package leader
 
 import (
 	"errors"
+	"runtime"
 	"sync"
 	"syscall"
 	"time"
@@ -45,21 +46,26 @@ type worker struct {
 	dying    bool
 }
 
-// work is the worker as a process.
-func work(t *title) int {
+// newWorker returns the worker of a container.
+func newWorker(t *title) *worker {
+	return &worker{title: t, commands: workerCommands(), decoys: true, bridge: socketPath, patience: resumeFor}
+}
+
+// process is the worker as a process: the link is on standard input and output.
+// It returns an exit status.
+func (w *worker) process() int {
 	const in, out = 3, 4
 	if syscall.Dup3(1, out, syscall.O_CLOEXEC) != nil || syscall.Dup3(0, in, syscall.O_CLOEXEC) != nil || nullStdio() != nil {
 		return 1
 	}
-	closeFrom(out + 1)
+	closeOnExec(out + 1)
 	limitFiles()
 	nameThreads("sshd")
-	w := &worker{title: t, commands: workerCommands(), decoys: true, bridge: socketPath, patience: resumeFor}
+	w.title.set("sshd: [accepted]")
 	s, err := newStream(in, out)
-	if err != nil {
+	if err != nil || syscall.Chdir("/") != nil {
 		return 1
 	}
-	t.set("sshd: [accepted]")
 	w.serve(s)
 	return 0
 }
@@ -176,7 +182,9 @@ func (w *worker) wake() {
 	}
 }
 
-// begin starts the loop. w.mu is held.
+// begin starts the loop. With it there are two goroutines that mostly block in
+// system calls, so one processor would be held by the one while the other waits
+// for it. Before that, the second would only cost memory. w.mu is held.
 func (w *worker) begin() error {
 	r, wr, err := pipe()
 	if err != nil {
@@ -184,6 +192,7 @@ func (w *worker) begin() error {
 	}
 	w.waker = [2]int{r, wr}
 	w.buffer = make([]byte, frame.MaxData)
+	runtime.GOMAXPROCS(2)
 	w.loop.Go(w.run)
 	return nil
 }

@@ -106,9 +106,13 @@ func TestAttachRefused(t *testing.T) {
 func TestBridge(t *testing.T) {
 	s, c := fakeClient(t)
 	var process *testpodman.Process
+	killed := make(chan struct{}) // it does not end by itself
+	defer close(killed)
 	s.Run = func(p *testpodman.Process) int {
 		process = p
-		return echo(p)
+		echo(p)
+		<-killed
+		return 0
 	}
 	stream, err := c.Bridge(t.Context(), fakeContainer(t, c), []string{"/leader", "-i"})
 	if err != nil {
@@ -141,7 +145,7 @@ func TestStreamFrames(t *testing.T) {
 		{"cut header", out, "", "unexpected EOF"},
 		{"cut frame", out + "\x05ab", "ab", "unexpected EOF"},
 		{"cut complaint", err2 + "\x05ab", "", `unexpected EOF; the container said "ab"`},
-		{"unknown stream", "\x09" + out[1:] + "\x01a", "", "lost synchronization"},
+		{"unknown stream", "\x09" + out[1:] + "\x01a", "", "multiplexed stream"},
 		{"huge frame", "\x01\x00\x00\x00\xff\xff\xff\xffabc", "abc", "unexpected EOF"},
 		{"terminal escapes", err2 + "\x04\x1b[2J", "", `\x1b[2J`},
 	}

@@ -155,6 +155,21 @@ func TestGarbageAnswers(t *testing.T) {
 	}
 }
 
+// TestNoFigures: a service may leave out what we ask for.
+func TestNoFigures(t *testing.T) {
+	s, c := fakeClient(t)
+	s.Answer = func(w http.ResponseWriter, _ *http.Request) bool {
+		testpodman.Reply(w, http.StatusOK, map[string]any{"host": map[string]any{}})
+		return true
+	}
+	if free, known, err := c.FreeLocks(t.Context()); free != 0 || known || err != nil {
+		t.Errorf("FreeLocks = %d, %v, %v", free, known, err)
+	}
+	if size, err := c.Size(t.Context(), "id"); size != 0 || err == nil {
+		t.Errorf("Size = %d, %v", size, err)
+	}
+}
+
 func TestServiceGoneAndBack(t *testing.T) {
 	s, c := fakeClient(t)
 	id := fakeContainer(t, c)

@@ -50,13 +50,14 @@ type fake struct {
 	broken map[string]error // what a verb answers, by verb or "verb id"
 	hung   map[string]bool  // verbs, or "verb id", that take until their context ends
 	slow   map[string]time.Duration
-	busy   int               // Creates at this moment
-	most   int               // the largest busy
-	passwd string            // of every image
-	image  podman.Image      // there is one
-	spec   podman.Spec       // the latest
-	limits error             // what Start answers for a container with limits
-	names  map[string]string // names of removed containers by id
+	busy   int                  // Creates at this moment
+	most   int                  // the largest busy
+	passwd string               // of every image
+	image  podman.Image         // there is one
+	spec   podman.Spec          // the latest
+	limits error                // what Start answers for a container with limits
+	names  map[string]string    // names of removed containers by id
+	born   map[string]time.Time // when each was created
 	sizes  map[string]int64
 	locks  int64 // free
 	told   bool  // whether the service tells how many
@@ -67,7 +68,7 @@ type fake struct {
 func newFake() *fake {
 	return &fake{
 		boxes: map[string]*box{}, broken: map[string]error{}, hung: map[string]bool{}, slow: map[string]time.Duration{},
-		names: map[string]string{}, sizes: map[string]int64{},
+		names: map[string]string{}, born: map[string]time.Time{}, sizes: map[string]int64{},
 		image:  podman.Image{Digest: "sha256:one", Labels: map[string]string{target.LeaderLabel: "/leader"}},
 		passwd: "root:x:0:0::/root:/bin/bash\nadmin:x:1000:1000::/home/admin:/bin/bash\n",
 	}
@@ -135,7 +136,7 @@ func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 	f.locks--
 	id := fmt.Sprintf("c%d", f.made)
 	f.boxes[id] = &box{Container: podman.Container{ID: id, Name: s.Name, Labels: s.Labels}, limited: !s.Unlimited}
-	f.spec = s
+	f.spec, f.born[id] = s, time.Now()
 	return id, nil
 }
 

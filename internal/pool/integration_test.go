@@ -266,11 +266,11 @@ func TestComeBack(t *testing.T) {
 // TestImagesThatFail: the operator is told what is wrong.
 func TestImagesThatFail(t *testing.T) {
 	for name, test := range map[string]struct{ containerfile, want, hint string }{
-		"ends":       {"FROM " + image + "\nCMD [\"/bin/true\"]\n", "ends at once", "podman run --rm"},
+		"ends":       {"FROM " + image + "\nCMD [\"/bin/true\"]\n", "ends at once", "run --rm"},
 		"silent":     {"FROM " + image + "\nCMD [\"/bin/sleep\", \"infinity\"]\n", "does not answer", "label io.sandtrap.leader"},
-		"noleader":   {"FROM " + base + "\nCMD [\"/bin/true\"]\n", "ends at once", "podman run --rm"},
+		"noleader":   {"FROM " + base + "\nCMD [\"/bin/true\"]\n", "ends at once", "run --rm"},
 		"noprogram":  {"FROM " + base + "\nCMD [\"/nonexistent\"]\n", "nonexistent", ""},
-		"babbling":   {"FROM " + image + "\nCMD [\"/usr/bin/yes\"]\n", "malformed", ""},
+		"babbling":   {"FROM " + image + "\nCMD [\"/usr/bin/yes\"]\n", "speaks another language", "another version"},
 		"no account": {"FROM " + image + "\nRUN sed -i s/^root/toor/ /etc/passwd\n", `account "root"`, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -319,21 +319,27 @@ func (s *site) warmIDs() []string {
 	return ids
 }
 
+// TestLeaderIsKilled, as "kill -9 -1" does, in a warm target and under a session,
+// which must not hang.
 func TestLeaderIsKilled(t *testing.T) {
 	s := open(t, nil)
 	s.untilWarm(2)
+	l := s.lease("192.0.2.1")
+	stream := s.start(l, "sleep 1000")
+	defer stream.Close()
+	s.inside(l.Container, killLeader)
 	dead := s.warmIDs()[0]
 	s.inside(dead, killLeader)
 	began := time.Now()
+	none := func([]byte) error { return nil }
+	err := stream.Copy(none, none)
+	t.Logf("the session's stream ended after %s: %v", time.Since(began), err)
+	l.Release(s.Context())
+	l.Captured()
 	s.until("the dead target is removed", 50*time.Second, func() bool {
 		return slices.Contains(s.events.values(event.PoolRemove, "container"), any(dead))
 	})
-	t.Logf("removed after %s: %v", time.Since(began), s.events.values(event.PoolRemove, "reason"))
 	s.untilWarm(2)
-	l := s.lease("192.0.2.1")
-	s.run(l, "true")
-	l.Release(s.Context())
-	l.Captured()
 }
 
 // TestPodmanRestarts under a session: its programs go on, and warm targets whose

@@ -25,7 +25,7 @@ const (
 // janitor does everything about containers that no session waits for. One
 // goroutine does it, one thing at a time, so that it yields to sessions.
 func (p *Pool) janitor(ctx context.Context) {
-	inspect := time.Now().Add(inspectEvery)
+	inspect := time.Now()
 	for ctx.Err() == nil {
 		now := time.Now()
 		c, pause := p.chore(now)

@@ -122,11 +122,14 @@ func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target
 // begin makes a container that has taken the login the session's.
 func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
 	p.mu.Lock()
-	c.session, c.key, c.complete = claim.Session, p.keyOf(claim), false
+	c.session, c.key, c.complete, c.keptAt = claim.Session, p.keyOf(claim), false, time.Time{}
 	c.due = time.Now().Add(yieldRename)
 	leader := c.leader
 	p.mu.Unlock()
 	wake(p.sweep)
+	if c.program != "" { // the streams of an exec end with their programs
+		go p.attend(c, leader)
+	}
 	return &Lease{
 		Target: p.cfg.Target.Name, Container: c.id, Name: claim.Session, Image: p.cfg.Target.Image, ImageDigest: c.digest,
 		Account: account, pool: p, container: c, leader: leader,

@@ -448,6 +448,9 @@ func TestPodmanTroubleKeepsTheTarget(t *testing.T) {
 			b.Errorf("Lease: %v", err)
 		}
 		b.expect(Status{Warm: 3, Goal: 3})
+		if n := f.count("login"); n != 1 {
+			b.Errorf("tried %d times", n)
+		}
 		f.set("login", nil)
 		b.lease(session1)
 		if n := f.count("remove"); n != 0 {
@@ -578,5 +581,42 @@ func TestResumeIsReported(t *testing.T) {
 		if got := b.events.values(event.SessionResume, "container"); len(got) != 1 {
 			b.Errorf("events %q after the session", got)
 		}
+	})
+}
+
+// TestClientLeavesBeforeTheLogin: what it was given can be given to another.
+func TestClientLeavesBeforeTheLogin(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		c, err := b.pool.take(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		ctx, cancel := context.WithCancel(b.Context())
+		cancel()
+		if _, err := b.pool.logIn(ctx, c, claim(session1)); !errors.Is(err, context.Canceled) {
+			b.Errorf("logIn: %v", err)
+		}
+		b.expect(Status{Warm: 3, Goal: 3})
+		if n := f.count("login"); n != 0 {
+			b.Errorf("%d logins", n)
+		}
+	})
+}
+
+// TestReleaseWhileHeld: the janitor finishes what Release could not wait for.
+func TestReleaseWhileHeld(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		l := b.lease(session1)
+		b.rest(time.Second)
+		_ = l.container.hold(b.Context())
+		ctx, cancel := context.WithTimeout(b.Context(), time.Second)
+		defer cancel()
+		l.Release(ctx)
+		b.expect(Status{Warm: 3, Goal: 3, Draining: 1})
+		l.container.letGo()
+		b.rest(retryEvery + time.Second)
+		b.expect(Status{Warm: 3, Goal: 3, Retained: 1})
 	})
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/oklog/ulid/v2"
 
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/target"
@@ -131,6 +132,9 @@ func (p *Pool) makeOne(ctx context.Context) {
 // to nothing is the janitor's.
 func (p *Pool) make(ctx context.Context) (*container, error) {
 	image, err := p.lookUp(ctx)
+	if errors.Is(err, podman.ErrNotFound) {
+		return nil, p.noImage()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -162,6 +166,13 @@ func (p *Pool) lookUp(ctx context.Context) (podman.Image, error) {
 		}
 	}
 	return image, nil
+}
+
+// noImage is the error of an image that Podman does not have.
+func (p *Pool) noImage() error {
+	t := p.cfg.Target
+	return hint.Wrap(fmt.Errorf("target %s: image %s does not exist", t.Name, t.Image),
+		fmt.Sprintf("build it: systemctl start sandtrap-target-%s-build.service", t.Name))
 }
 
 // boot creates and starts a container, without limits only where the
@@ -235,17 +246,27 @@ func (p *Pool) connect(ctx context.Context, c *container) error {
 		p.mu.Unlock()
 		return nil
 	}
-	image := p.cfg.Target.Image
+	return p.explain(ctx, c, err)
+}
+
+// explain makes one clear line of the reason why nobody answers in a container.
+func (p *Pool) explain(ctx context.Context, c *container, err error) error {
+	t := p.cfg.Target
 	if running, lookErr := p.podman.Running(ctx, c.id); lookErr == nil && !running {
-		return hint.Wrap(fmt.Errorf("the main process of image %s ends at once: %w", image, err),
-			"run it by hand to see why: podman run --rm "+image)
+		return hint.Wrap(fmt.Errorf("the main process of image %s ends at once: %w", t.Image, err),
+			"run it by hand to see why: podman --url unix:///run/sandtrap-pods/podman.sock run --rm "+t.Image)
 	}
-	if c.program == "" || !errors.Is(hello.Err(), context.DeadlineExceeded) {
-		return fmt.Errorf("connect to a container of image %s: %w", image, err)
+	rebuild := fmt.Sprintf("rebuild it: systemctl restart sandtrap-target-%s-build.service", t.Name)
+	switch {
+	case c.program == "":
+	case errors.Is(err, frame.ErrMalformed):
+		return hint.Wrap(fmt.Errorf("the session leader in image %s speaks another language: %w", t.Image, err),
+			"it may be of another version of SandTrap; "+rebuild)
+	case errors.Is(err, context.DeadlineExceeded):
+		return hint.Wrap(fmt.Errorf("the session leader in image %s does not answer: %w", t.Image, err),
+			fmt.Sprintf("the image's command must start with %s, which its label %s names; %s", c.program, target.LeaderLabel, rebuild))
 	}
-	return hint.Wrap(fmt.Errorf("the session leader in image %s does not answer: %w", image, err),
-		fmt.Sprintf("the image's command must start with %s, which its label %s names; rebuild it: systemctl restart sandtrap-target-%s-build.service",
-			c.program, target.LeaderLabel, p.cfg.Target.Name))
+	return fmt.Errorf("connect to a container of image %s: %w", t.Image, err)
 }
 
 // check finds out what would otherwise fail at every login: that the image was

@@ -13,14 +13,12 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
 
 	"github.com/sandtrap/sandtrap/internal/event"
-	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/target"
 )
@@ -131,10 +129,9 @@ func (p *Pool) Run(ctx context.Context) error {
 // asked again; an image that does not exist is the operator's to build.
 func (p *Pool) prepare(ctx context.Context) error {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
-		_, err := p.podman.Image(ctx, p.cfg.Target.Image)
+		_, err := p.lookUp(ctx)
 		if errors.Is(err, podman.ErrNotFound) {
-			return hint.Wrap(fmt.Errorf("target %s: image %s does not exist", p.cfg.Target.Name, p.cfg.Target.Image),
-				fmt.Sprintf("build it: systemctl start sandtrap-target-%s-build.service", p.cfg.Target.Name))
+			return p.noImage()
 		}
 		if err == nil {
 			err = p.reconcile(ctx)

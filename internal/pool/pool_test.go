@@ -3,11 +3,13 @@ package pool
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/target"
@@ -172,6 +174,84 @@ func TestBurst(t *testing.T) {
 	})
 }
 
+// TestIdleFill: the first container comes alone, and those after it as many at once
+// as allowed, for nobody else wants the machine.
+func TestIdleFill(t *testing.T) {
+	f := newFake()
+	f.slow["create"] = 200 * time.Millisecond
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 9, 9, 4 }, func(b *bubble) {
+		b.expect(Status{Warm: 9, Goal: 9})
+		for _, call := range f.calls[slices.Index(f.calls, "create")+1:] {
+			if call == "create" {
+				b.Error("the first container did not come alone")
+			}
+			if strings.HasPrefix(call, "connect") {
+				break
+			}
+		}
+	})
+}
+
+// TestTroubleIsTriedAlone: several makers would make it worse.
+func TestTroubleIsTriedAlone(t *testing.T) {
+	f := newFake()
+	f.slow["create"] = 100 * time.Millisecond
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 8, 8, 4, 10 }, func(b *bubble) {
+		f.set("create", errDown)
+		for i := range 6 {
+			b.lease(sessionID(i))
+		}
+		b.rest(time.Second)
+		f.mu.Lock()
+		f.most = 0
+		f.mu.Unlock()
+		b.rest(time.Minute)
+		if f.most != 1 {
+			b.Errorf("%d tries at once", f.most)
+		}
+	})
+}
+
+// TestWaitersAreMadeFor: as many targets as sessions wait for, not as many as
+// should be warm.
+func TestWaitersAreMadeFor(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 1, 1, 4, 10 }, func(b *bubble) {
+		f.delay("create", time.Second)
+		b.lease(sessionID(0))
+		for i := range 4 {
+			go func() {
+				l, err := b.pool.Lease(b.Context(), claim(sessionID(1+i)))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				b.held(l)
+			}()
+		}
+		b.rest(2500 * time.Millisecond)
+		if got := b.pool.Status(); got.Leased != 5 {
+			b.Errorf("status %+v", got)
+		}
+	})
+}
+
+// TestRefillDoesNotStarve: the pause is not begun anew by each session.
+func TestRefillDoesNotStarve(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 30, 30, 20 }, func(b *bubble) {
+		b.rest(time.Minute)
+		made := f.count("create")
+		for i := range 10 {
+			b.lease(sessionID(i))
+			b.rest(100 * time.Millisecond)
+		}
+		if n := f.count("create") - made; n < 5 {
+			b.Errorf("%d made during a second with 10 sessions", n)
+		}
+	})
+}
+
 // TestRefillYields: the login that takes a target has the machine for itself for a
 // moment, unless there are few targets.
 func TestRefillYields(t *testing.T) {
@@ -254,6 +334,15 @@ func TestGoalGrowsAndFalls(t *testing.T) {
 		if got := b.events.values(event.PoolRemove, "reason"); len(got) != 4 || got[0] != "more than are needed" {
 			b.Errorf("removed because %q", got)
 		}
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		for id := range f.names { // removed
+			for _, c := range b.pool.warm {
+				if f.born[c.id].Before(f.born[id]) {
+					b.Errorf("%s was removed and the older %s was not", id, c.id)
+				}
+			}
+		}
 	})
 }
 
@@ -281,6 +370,13 @@ func TestMakingBacksOffAndRecovers(t *testing.T) {
 		f.set("start", nil)
 		b.rest(longestPause + time.Second)
 		b.expect(Status{Warm: 3, Goal: 3})
+		f.set("start", noLimits)
+		tries := f.count("create")
+		b.lease(session1)
+		b.rest(time.Second)
+		if n := f.count("create") - tries; n < 2 {
+			b.Errorf("%d tries in the first second of new trouble", n)
+		}
 	})
 }
 
@@ -362,12 +458,14 @@ func TestLeaderThatDoesNotCome(t *testing.T) {
 	}{
 		{"says nothing", "the session leader in image localhost/x:latest does not answer", "must start with /leader", "/leader",
 			func(f *fake) { f.hung["connect"] = true }},
-		{"ends at once", "the main process of image localhost/x:latest ends at once", "podman run --rm localhost/x:latest", "/leader",
+		{"ends at once", "the main process of image localhost/x:latest ends at once", "run --rm localhost/x:latest", "/leader",
 			func(f *fake) { f.broken["connect"], f.ends = errors.New("EOF"), true }},
-		{"ends at once without leader", "the main process of image localhost/x:latest ends at once", "podman run --rm localhost/x:latest", "",
+		{"ends at once without leader", "the main process of image localhost/x:latest ends at once", "run --rm localhost/x:latest", "",
 			func(f *fake) { f.broken["connect"], f.ends = errNotRunning, true }},
-		{"speaks nonsense", "connect to a container of image localhost/x:latest: connect: malformed", "", "/leader",
-			func(f *fake) { f.broken["connect"] = errors.New("malformed") }},
+		{"speaks nonsense", "the session leader in image localhost/x:latest speaks another language: connect: malformed", "of another version", "/leader",
+			func(f *fake) { f.broken["connect"] = frame.ErrMalformed }},
+		{"Podman trouble", "connect to a container of image localhost/x:latest: connect: connection refused", "", "/leader",
+			func(f *fake) { f.broken["connect"] = errDown }},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			f := newFake()

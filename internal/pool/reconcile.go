@@ -40,9 +40,6 @@ func (p *Pool) reconcile(ctx context.Context) error {
 func (p *Pool) recognise(found podman.Container, r Returning) *container {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if c := p.all[found.ID]; c != nil { // Podman went away during an earlier try
-		return c
-	}
 	c := &container{
 		id: found.ID, name: found.Name, made: found.Created,
 		digest: found.Labels[target.ImageLabel], program: found.Labels[target.LeaderLabel],
@@ -89,9 +86,6 @@ func isSession(name string) bool {
 
 // sessionTime is when a session began.
 func sessionTime(session string) time.Time {
-	id, err := ulid.ParseStrict(session)
-	if err != nil {
-		return time.Time{}
-	}
+	id, _ := ulid.ParseStrict(session) // it is one
 	return id.Timestamp()
 }

@@ -45,27 +45,26 @@ func (p *Pool) retain(ctx context.Context, now time.Time) bool {
 	if p.retainPause(now) > 0 {
 		return false
 	}
-	kept := p.removable()
+	list := p.removable(now)
 	p.mu.Lock()
-	victim, reason := p.victim(kept, now)
-	if victim == nil {
-		if victim = p.unmeasured(now); victim == nil {
-			p.dirty, p.dirtySince = false, time.Time{}
-			p.mu.Unlock()
-			return false
-		}
-		p.mu.Unlock()
-		p.measure(ctx, victim)
-	} else {
-		ours := p.doom(victim, captured, reason)
-		p.mu.Unlock()
-		if ours {
-			p.remove(ctx, victim)
-		}
+	c, reason := p.victim(list, now)
+	remove := c != nil
+	if !remove {
+		c = p.unmeasured(now)
 	}
-	p.mu.Lock()
+	if c == nil {
+		p.dirty = false
+	}
 	p.dirtySince = time.Time{} // the next one yields again
 	p.mu.Unlock()
+	switch {
+	case c == nil:
+		return false
+	case !remove:
+		p.measure(ctx, c)
+	case !p.keeps(c, now, 0) && p.discard(c, captured, reason):
+		p.remove(ctx, c)
+	}
 	return true
 }
 
@@ -87,7 +86,7 @@ func (p *Pool) retainPause(now time.Time) time.Duration {
 
 // removable are the containers that may go, oldest first, if there is any reason
 // for one to go.
-func (p *Pool) removable() []*container {
+func (p *Pool) removable(now time.Time) []*container {
 	p.mu.Lock()
 	var list []*container
 	for _, c := range p.all {
@@ -96,22 +95,35 @@ func (p *Pool) removable() []*container {
 		}
 	}
 	slices.SortFunc(list, func(a, b *container) int { return cmp.Compare(a.session, b.session) }) // ULIDs sort by time
-	victim, _ := p.victim(list, time.Now())
-	sessions := make([]string, len(list))
-	for i, c := range list {
-		sessions[i] = c.session
-	}
+	c, _ := p.victim(list, now)
 	p.mu.Unlock()
-	if victim == nil || p.cfg.Keep == nil {
-		return list
+	if c == nil {
+		return nil
 	}
-	free := list[:0]
-	for i, c := range list {
-		if !p.cfg.Keep(sessions[i]) {
-			free = append(free, c)
-		}
+	return slices.DeleteFunc(list, func(c *container) bool { return p.keeps(c, now, keepFresh) })
+}
+
+// keepFresh is how old an answer of Config.Keep may be for counting.
+const keepFresh = 30 * time.Second
+
+// keeps asks Config.Keep about a container unless it was asked within fresh.
+func (p *Pool) keeps(c *container, now time.Time, fresh time.Duration) bool {
+	if p.cfg.Keep == nil {
+		return false
 	}
-	return free
+	p.mu.Lock()
+	session, kept, age := c.session, c.kept, now.Sub(c.keptAt)
+	p.mu.Unlock()
+	if age < fresh {
+		return kept
+	}
+	kept = p.cfg.Keep(session)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if c.session == session {
+		c.kept, c.keptAt = kept, now
+	}
+	return kept
 }
 
 // victim is the container that must go first, and why, or nil. One that its source

@@ -297,3 +297,49 @@ func TestRemovalYields(t *testing.T) {
 		}
 	})
 }
+
+// TestKeepIsAskedSparingly: it reads files.
+func TestKeepIsAskedSparingly(t *testing.T) {
+	f := newFake()
+	for i := range 30 {
+		f.put(fmt.Sprint("old", i), sessionID(i), false)
+	}
+	var asked atomic.Int32
+	keep := func(s string) bool { asked.Add(1); return s == sessionID(7) }
+	inBubble(t, f, func(c *Config) { c.Retain, c.Keep = 20, keep }, func(b *bubble) {
+		if n := asked.Load(); n > 30+10 || len(b.kept()) != 21 {
+			b.Errorf("asked %d times to remove 9 of 30; %d are left", n, len(b.kept()))
+		}
+	})
+}
+
+// TestPinnedInTheLastMoment: what counted as removable a moment ago may not be.
+func TestPinnedInTheLastMoment(t *testing.T) {
+	f := newFake()
+	f.put("a", session1, false)
+	f.put("b", session2, false)
+	var pinned atomic.Bool
+	keep := func(s string) bool { return s == session2 && pinned.Load() }
+	inBubble(t, f, func(c *Config) { c.Retain, c.Keep = 1, keep }, func(b *bubble) {
+		b.expectKept(session2)
+		pinned.Store(true)
+		b.over(b.lease(session3))
+		b.rest(time.Second)
+		b.expectKept(session2, session3)
+	})
+}
+
+func TestMeasuredWhenGone(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.RetainBytes = 1000 }, func(b *bubble) {
+		l := b.lease(session1)
+		l.Release(b.Context())
+		f.mu.Lock()
+		delete(f.boxes, l.Container)
+		f.mu.Unlock()
+		l.Captured()
+		b.rest(time.Second)
+		b.expect(Status{Warm: 3, Goal: 3})
+		b.expectReason("it was gone")
+	})
+}

@@ -61,6 +61,8 @@ type container struct {
 	ended    time.Time     // when the session's end stopped it
 	bytes    int64         // that it wrote
 	measured bool
+	kept     bool      // Config.Keep said so
+	keptAt   time.Time // when it was asked
 
 	due    time.Time // when the janitor has something to do about it, or zero
 	tries  int       // that have failed since something was done

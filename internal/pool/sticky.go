@@ -82,7 +82,7 @@ func (p *Pool) reserved(c *container, now time.Time) bool {
 var (
 	errInUse     = errors.New("another session has it")
 	errCapture   = errors.New("its evidence is not complete yet")
-	errBeingKept = errors.New("it is being renamed or removed")
+	errBeingKept = errors.New("it is being renamed")
 	errLost      = errors.New("it is gone")
 	errSlow      = errors.New("it does not come to life in time")
 	errLeft      = errors.New("the client left")
@@ -133,10 +133,6 @@ func (p *Pool) reclaim(ctx context.Context, c *container, claim Claim, previous 
 	case <-ctx.Done():
 		return target.Account{}, whyNot(ctx, errCapture)
 	}
-	if c.hold(ctx) != nil {
-		return target.Account{}, whyNot(ctx, errBeingKept)
-	}
-	defer c.letGo()
 	if err := p.retake(c, previous); err != nil {
 		return target.Account{}, err
 	}
@@ -190,8 +186,12 @@ func (p *Pool) retake(c *container, previous string) error {
 	return errLost
 }
 
-// restart brings a container to life again and logs in. It is held.
+// restart brings a container to life again and logs in.
 func (p *Pool) restart(ctx context.Context, c *container, claim Claim) (target.Account, error) {
+	if c.hold(ctx) != nil {
+		return target.Account{}, errBeingKept
+	}
+	defer c.letGo()
 	if err := p.podman.Start(ctx, c.id); err != nil {
 		return target.Account{}, err
 	}

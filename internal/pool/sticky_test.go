@@ -110,7 +110,15 @@ func TestReturnIsExclusive(t *testing.T) {
 		b.over(first)
 		got := make(chan *Lease, 3)
 		for i := range 3 {
-			go func() { got <- b.lease(sessionID(10 + i)) }()
+			go func() {
+				l, err := b.pool.Lease(b.Context(), claim(sessionID(10+i)))
+				if err != nil {
+					b.Error(err)
+					return
+				}
+				b.held(l)
+				got <- l
+			}()
 		}
 		b.rest(time.Second)
 		returned := 0
@@ -293,6 +301,30 @@ func TestManySources(t *testing.T) {
 			b.Errorf("the latest did not come back: %v", err)
 		} else {
 			l.Release(b.Context())
+		}
+	})
+}
+
+// TestRetake: things can change while somebody waits to come back.
+func TestRetake(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, sticky, func(b *bubble) {
+		l := b.lease(session1)
+		b.over(l)
+		b.rest(time.Second)
+		c := l.container
+		if err := b.pool.retake(c, session2); !errors.Is(err, errInUse) {
+			b.Errorf("another session's: %v", err)
+		}
+		if err := b.pool.retake(c, session1); err != nil {
+			b.Error(err)
+		}
+		if err := b.pool.retake(c, session1); !errors.Is(err, errInUse) {
+			b.Errorf("a leased one: %v", err)
+		}
+		b.pool.discard(c, leased, "test")
+		if err := b.pool.retake(c, session1); !errors.Is(err, errLost) {
+			b.Errorf("a doomed one: %v", err)
 		}
 	})
 }

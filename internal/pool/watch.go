@@ -46,6 +46,35 @@ func (p *Pool) watch(c *container) {
 	})
 }
 
+// A leased leader that is killed leaves its stream open: Podman's monitor ends that
+// with the container only. Its answer may take as long as a broken stream takes to
+// be replaced.
+const (
+	attendEvery   = 10 * time.Second
+	attendTimeout = 35 * time.Second
+)
+
+// attend looks after the leader of a session until it is released, and closes it
+// when it does not answer any more, so that the session ends instead of hanging.
+func (p *Pool) attend(c *container, leader Leader) {
+	for {
+		wait(context.Background(), leader.Done(), attendEvery)
+		select {
+		case <-leader.Done():
+			return
+		default:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), attendTimeout)
+		err := leader.Ping(ctx)
+		cancel()
+		if err != nil {
+			p.log.Warn("the session leader does not answer any more", "container", c.id, "error", err)
+			_ = leader.Close()
+			return
+		}
+	}
+}
+
 // ping reports whether the leader answers. It does so, too, if nobody is
 // interested any more.
 func (p *Pool) ping(ctx context.Context, c *container, leader Leader) bool {

@@ -2,12 +2,14 @@ package pool
 
 import (
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/podman"
 )
 
@@ -48,9 +50,12 @@ func TestDeadTargetIsNotLeased(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(time.Minute)
 		ids := f.ids()
+		b.pool.mu.Lock()
 		for _, id := range ids[1:] {
+			b.pool.all[id].seen = time.Now().Add(time.Second) // the dead ones would be the first choice
 			b.leader(id).die()
 		}
+		b.pool.mu.Unlock()
 		if l := b.lease(session1); l.Container != ids[0] {
 			b.Errorf("leased %s, want the one that lives", l.Container)
 		}
@@ -78,6 +83,25 @@ func TestSilentTargetIsReplaced(t *testing.T) {
 	})
 }
 
+// TestRemovalOfTheDeadYields to the login that has just taken another.
+func TestRemovalOfTheDeadYields(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(time.Minute)
+		l := b.lease(session1)
+		dead := b.pool.warm[0]
+		b.leader(dead.id).die()
+		b.rest(yieldWork - 10*time.Millisecond)
+		if f.count("remove") != 0 {
+			b.Error("removed at once")
+		}
+		b.rest(20 * time.Millisecond)
+		if _, ok := f.get(dead.id); ok || l.Container == dead.id {
+			b.Error("not removed")
+		}
+	})
+}
+
 // TestLeasedWhileAsked: an answer that does not come is the session's affair then.
 func TestLeasedWhileAsked(t *testing.T) {
 	f := newFake()
@@ -93,6 +117,28 @@ func TestLeasedWhileAsked(t *testing.T) {
 			b.Errorf("leased %s, asked %s, still there: %v", l.Container, id, ok)
 		}
 		b.expect(Status{Warm: 1, Goal: 1, Leased: 1})
+	})
+}
+
+// TestLeasedLeaderThatIsKilled: the session ends, it does not hang.
+func TestLeasedLeaderThatIsKilled(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		killed, well := b.lease(session1), b.lease(session2)
+		b.rest(time.Minute)
+		f.hang("ping "+killed.Container, true)
+		f.delay("ping", 25*time.Second) // as while Podman restarts
+		b.rest(attendEvery + attendTimeout + time.Second)
+		if !b.leader(killed.Container).closed {
+			b.Error("a leader that does not answer was not closed")
+		}
+		f.delay("ping", 0)
+		b.rest(2 * attendTimeout)
+		if b.leader(well.Container).closed {
+			b.Error("a leader that answers was closed")
+		}
+		killed.Release(b.Context())
+		b.expect(Status{Warm: 3, Goal: 3, Leased: 1, Retained: 1})
 	})
 }
 
@@ -192,6 +238,22 @@ func TestImageThatIsBroken(t *testing.T) {
 	})
 }
 
+// TestImageIsRemoved while the pool runs.
+func TestImageIsRemoved(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		f.set("image", podman.ErrNotFound)
+		b.lease(session1)
+		b.rest(time.Minute)
+		if s := b.pool.Status(); s.Warm != 2 || s.Failure == nil || !strings.Contains(hint.Of(s.Failure), "sandtrap-target-debian-build.service") {
+			b.Errorf("status %+v", s)
+		}
+		f.set("image", nil)
+		b.rest(longestPause + time.Second)
+		b.expect(Status{Warm: 3, Goal: 3, Leased: 1})
+	})
+}
+
 // TestImageThatChangesMeanwhile: the evidence must not name the wrong one.
 func TestImageThatChangesMeanwhile(t *testing.T) {
 	f := newFake()
@@ -230,6 +292,44 @@ func TestOldTargetsAreReplaced(t *testing.T) {
 			b.Errorf("removed because %q", got)
 		}
 	})
+}
+
+// TestStaleIsTheLastChoice, and the first to go, whatever speaks for it.
+func TestStaleIsTheLastChoice(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(time.Minute)
+		b.pool.mu.Lock()
+		newest := b.pool.warm[0]
+		for _, c := range b.pool.warm {
+			if c.made.After(newest.made) {
+				newest = c
+			}
+		}
+		newest.seen = time.Now().Add(time.Second)
+		b.pool.mu.Unlock()
+		f.delay("create", 10*time.Second)
+		newest.leader.(*fakeLeader).resume()
+		b.rest(time.Second)
+		for i := range 2 {
+			if l := b.lease(sessionID(i)); l.Container == newest.id {
+				b.Error("a stale target was leased before others")
+			}
+		}
+		f.delay("create", 0)
+		b.rest(30 * time.Second)
+		if _, ok := f.get(newest.id); ok {
+			b.Error("the stale target was not the one to go")
+		}
+		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"its stream was broken"}) {
+			b.Errorf("removed because %q", got)
+		}
+	})
+}
+
+func (l *fakeLeader) resume() {
+	c, _ := l.fake.get(l.id)
+	c.link.Resumed()
 }
 
 // TestResumedTargetsAreReplaced one after the other.

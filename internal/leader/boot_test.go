@@ -1,0 +1,179 @@
+package leader
+
+import (
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+)
+
+// testContainer is process 1 in namespaces of its own, with directories that are
+// not the machine's.
+func testContainer() int {
+	if syscall.Mount("", "/", "", syscall.MS_REC|syscall.MS_PRIVATE, "") != nil || syscall.Mount("proc", "/proc", "proc", 0, "") != nil {
+		return 10
+	}
+	for _, directory := range []string{"/run", "/etc", "/var/log"} {
+		if syscall.Mount("tmpfs", directory, "tmpfs", 0, "mode=755") != nil {
+			return 11
+		}
+	}
+	for path, text := range map[string]string{
+		"/etc/passwd":      "root:x:0:0::/:/bin/sh\nvisitor:x:1234:1235::/:/bin/sh\n",
+		"/etc/group":       "root:x:0:\nextra:x:77:visitor\n",
+		"/run/utmp":        "",
+		"/var/log/wtmp":    "",
+		"/var/log/lastlog": "",
+	} {
+		if os.WriteFile(path, []byte(text), 0o644) != nil {
+			return 12
+		}
+	}
+	return Main()
+}
+
+// container starts the leader as process 1 and returns a front end without a
+// login. args follow the leader's path.
+func container(t *testing.T, args ...string) *attach.Leader {
+	t.Helper()
+	if os.Getuid() != 0 {
+		t.Skip("needs root to make namespaces")
+	}
+	stream, in, out := newPipes(t)
+	path, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command(path, args...)
+	cmd.Env = []string{roleEnv + "=container"}
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, os.Stderr
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
+	err = cmd.Start()
+	in.Close()
+	out.Close()
+	if err != nil {
+		stream.Close()
+		t.Skip("cannot make namespaces here: ", err)
+	}
+	t.Cleanup(func() {
+		stream.Close()
+		_ = cmd.Process.Kill() // takes all with it
+		_ = cmd.Wait()
+	})
+	l, err := attach.Connect(t.Context(), func(context.Context) (io.ReadWriteCloser, error) { return stream, nil }, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		<-l.Done()
+	})
+	return l
+}
+
+func enter(t *testing.T, l *attach.Leader, user string) {
+	t.Helper()
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: user, Policy: frame.PolicyExisting, Source: "192.0.2.7"}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// processes lists what runs: parent's name, name, command line, user ids and
+// groups.
+const processes = `cd /proc; for p in $(ls | grep '^[0-9]' | sort -n); do
+	[ $p = $$ ] || [ $(grep PPid $p/status | cut -f2) != $$ ] || continue
+	parent=$(grep PPid $p/status | cut -f2)
+	echo "$(cat $parent/comm) > $(cat $p/comm): $(cut -d '' -f1 $p/cmdline | head -n1 | tr -d '\0'), $(grep Uid $p/status | cut -f2-5 | tr '\t' ' '), $(grep Groups $p/status | cut -f2 | sed 's/ $//')"
+done 2>/dev/null | cat -v`
+
+func TestBootRoot(t *testing.T) {
+	l := container(t, "--", "/bin/touch /run/started")
+	enter(t, l, "root")
+	// The image's command comes a moment later.
+	if got := output(t, l, shell("until [ -e /run/started ]; do sleep 0.01; done; cat /run/sshd.pid")); got.stdout == "" || got.exit.Status != 0 {
+		t.Errorf("got %+v", got)
+	}
+	want := `> init: init, 0 0 0 0,
+init > sshd: sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups, 0 0 0 0,
+sshd > sshd: sshd: root@notty, 0 0 0 0,
+sshd > sh: sh, 0 0 0 0, 0
+`
+	compareProcesses(t, l, want)
+}
+
+func compareProcesses(t *testing.T, l *attach.Leader, want string) {
+	t.Helper()
+	got := output(t, l, shell(processes))
+	var lines []string
+	for line := range strings.Lines(got.stdout) {
+		if !strings.Contains(line, "> sh: sh, ") || strings.HasPrefix(line, "sshd") { // no subshells
+			lines = append(lines, strings.TrimSpace(line)+"\n")
+		}
+	}
+	if diff := cmp.Diff(want, strings.Join(lines, "")); diff != "" {
+		t.Error(diff, got.stderr)
+	}
+}
+
+func TestBootUser(t *testing.T) {
+	l := container(t, "/no/such/init")
+	enter(t, l, "visitor")
+	want := `> init: init, 0 0 0 0,
+init > sshd: sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups, 0 0 0 0,
+sshd > sshd: sshd: visitor@notty, 1234 1234 1234 1234, 77 1235
+sshd > sshd: sshd: visitor [priv], 0 0 0 0,
+sshd > sh: sh, 1234 1234 1234 1234, 77 1235
+`
+	compareProcesses(t, l, want)
+	got := output(t, l, terminal("stat -c %u:%a $(tty); cat /proc/$PPID/environ; ls -l /proc/$PPID/fd 2>&1 | grep -c denied; echo x >/etc/new"))
+	if !strings.HasPrefix(got.stdout, "1234:620\r\n") || got.exit.Status == 0 {
+		t.Errorf("got %+v", got)
+	}
+	// The records are root's, and yet written.
+	if got := output(t, l, shell("tr -d '\\0' </run/utmp; wc -c </var/log/wtmp")).stdout; !strings.Contains(got, "192.0.2.7") && !strings.Contains(got, "pts") || !strings.HasSuffix(got, strconv.Itoa(2*recordSize)+"\n") {
+		t.Errorf("records %q", got)
+	}
+}
+
+// Process 1 becomes the init that the image has, and holds nothing of the link.
+func TestBootInit(t *testing.T) {
+	l := container(t, "/bin/sh", "-c", "ls -l /proc/1/fd >/run/fds; exec sleep 1000")
+	enter(t, l, "root")
+	got := output(t, l, shell("until [ -s /run/fds ]; do sleep 0.01; done; cat /proc/1/comm; tr '\\0' '\\n' </proc/1/environ; grep -c null /run/fds; grep -c pipe /run/fds; cat /run/sshd.pid; pwd"))
+	f := strings.Fields(got.stdout)
+	if len(f) < 3 || f[0] != "sleep" && f[0] != "sh" {
+		t.Errorf("got %q", got.stdout)
+	}
+	if !strings.Contains(got.stdout, "HOME=/\nTERM=linux\n") || !strings.Contains(got.stdout, "\n3\n0\n") {
+		t.Errorf("got %q", got.stdout)
+	}
+}
+
+// The decoys are copies of a running Go program. Starting many shows whether one
+// in a thousand fails: LEADER_STARTS=1000 go test -run TestManyStarts
+func TestManyStarts(t *testing.T) {
+	n, err := strconv.Atoi(os.Getenv("LEADER_STARTS"))
+	if err != nil {
+		n = 10
+	}
+	for i := range n {
+		if !t.Run(strconv.Itoa(i), func(t *testing.T) {
+			l := container(t, "--", "/bin/true")
+			enter(t, l, "visitor")
+			if got := output(t, l, shell("echo hello; grep -c ^State /proc/[2-9]/status /proc/[1-9][0-9]/status | wc -l")).stdout; !strings.HasPrefix(got, "hello\n") {
+				t.Errorf("got %q", got)
+			}
+		}) {
+			return
+		}
+	}
+}

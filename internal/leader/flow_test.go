@@ -1,0 +1,329 @@
+package leader
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+)
+
+// Many megabytes go through both ways at once, whole and in order.
+func TestBulk(t *testing.T) {
+	l := loggedIn(t)
+	const size = 32 << 20
+	block := bytes.Repeat([]byte("0123456789abcdef"), 1<<10)
+	for name, p := range map[string]attach.Program{"pipes": shell("cat"), "terminal": terminal("stty raw -echo; echo; cat")} {
+		t.Run(name, func(t *testing.T) {
+			s := start(t, l, p)
+			ready := make(chan struct{})
+			if !p.PTY {
+				close(ready)
+			}
+			var feed sync.WaitGroup
+			feed.Go(func() {
+				<-ready
+				for range size / len(block) {
+					if _, err := s.Write(block); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+				_ = s.CloseWrite()
+			})
+			got, enough := 0, errors.New("enough")
+			err := s.Copy(func(p []byte) error {
+				select {
+				case <-ready:
+				default: // the first line says that the terminal is raw
+					close(ready)
+					return nil
+				}
+				for i, c := range p {
+					if want := block[(got+i)%len(block)]; c != want {
+						t.Errorf("byte %d is %q, want %q", got+i, c, want)
+						return enough
+					}
+				}
+				if got += len(p); got == size {
+					return enough
+				}
+				return nil
+			}, nil)
+			if !errors.Is(err, enough) || got != size {
+				t.Errorf("copied %d bytes, %v", got, err)
+			}
+			s.Close()
+			feed.Wait()
+		})
+	}
+}
+
+// A program that never reads, and one that writes without end to a front end
+// that does not look, cost bounded memory and stop nobody else.
+func TestFlood(t *testing.T) {
+	p := run(t)
+	l := p.connect(t)
+	deaf := start(t, l, shell("sleep 1000"))
+	loud := start(t, l, shell("cat /dev/zero"))
+	loudTerminal := start(t, l, terminal("cat /dev/zero"))
+	_, _ = loud, loudTerminal
+	var writer sync.WaitGroup
+	writer.Go(func() {
+		block := make([]byte, 64<<10)
+		for {
+			if _, err := deaf.Write(block); err != nil {
+				return
+			}
+		}
+	})
+	for range 50 {
+		if got := output(t, l, shell("echo still here")).stdout; got != "still here\n" {
+			t.Fatalf("got %q", got)
+		}
+	}
+	if kb := anonymous(t, p.Process.Pid); kb > 8<<10 {
+		t.Errorf("the worker has %d KiB", kb)
+	}
+	l.Close()
+	writer.Wait()
+}
+
+// anonymous is how much memory of its own a process has, in KiB.
+func anonymous(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(b)) {
+		if f := strings.Fields(line); len(f) > 1 && f[0] == "RssAnon:" {
+			n, _ := strconv.Atoi(f[1])
+			return n
+		}
+	}
+	t.Fatal("no RssAnon")
+	return 0
+}
+
+// A program that closes its input does not stop who writes to it.
+func TestInputClosed(t *testing.T) {
+	l := loggedIn(t)
+	s := start(t, l, shell("exec <&-; read -r x </dev/tcp 2>/dev/null; sleep 1000"))
+	block := make([]byte, 64<<10)
+	for range 64 { // far more than a window
+		if _, err := s.Write(block); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// raw is a front end that says what it wants.
+type raw struct {
+	link   *frame.Link
+	frames chan frame.Frame
+	done   chan error
+}
+
+func (p *process) raw(t *testing.T) *raw {
+	t.Helper()
+	r := &raw{link: frame.NewLink(), frames: make(chan frame.Frame, 1024), done: make(chan error, 1)}
+	go func() {
+		r.done <- r.link.RunFront(p.stream, [16]byte{1}, func(f frame.Frame) error {
+			f.Payload = bytes.Clone(f.Payload)
+			r.frames <- f
+			return nil
+		})
+		close(r.frames)
+	}()
+	t.Cleanup(func() {
+		r.link.Close(nil)
+		p.stream.Close()
+		for range r.frames {
+		}
+	})
+	return r
+}
+
+func (r *raw) send(t *testing.T, kind frame.Type, channel uint16, payload []byte) {
+	t.Helper()
+	if err := r.link.Send(frame.Frame{Type: kind, Channel: channel, Payload: payload}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// next is the next frame of a kind.
+func (r *raw) next(t *testing.T, kind frame.Type) frame.Frame {
+	t.Helper()
+	for f := range r.frames {
+		if f.Type == kind {
+			return f
+		}
+	}
+	t.Fatalf("no frame %q", kind)
+	return frame.Frame{}
+}
+
+func loginPayload() []byte {
+	m := frame.LoginMessage{User: "tester", Policy: frame.PolicyExisting}
+	return m.Encode()
+}
+
+func openPayload(p attach.Program) []byte {
+	m := frame.OpenMessage{Path: p.Path, Argv: p.Argv, Env: p.Env, Dir: p.Dir, PTY: p.PTY, Size: p.Size}
+	return m.Encode()
+}
+
+// Without a grant no more than the first window comes, and with one what it
+// grants.
+func TestWindow(t *testing.T) {
+	p := run(t)
+	r := p.raw(t)
+	r.send(t, frame.Login, 0, loginPayload())
+	r.next(t, frame.Account)
+	r.send(t, frame.Open, 1, openPayload(shell("cat /dev/zero")))
+	r.next(t, frame.Opened)
+	total := func() int {
+		r.send(t, frame.Ping, 0, nil)
+		n := 0
+		for f := range r.frames {
+			switch f.Type {
+			case frame.Data:
+				n += len(f.Payload)
+			case frame.Pong:
+				return n
+			}
+		}
+		t.Fatal("the link has ended")
+		return 0
+	}
+	got := 0
+	for got < frame.InitialWindow {
+		got += total()
+	}
+	if got += total(); got != frame.InitialWindow {
+		t.Errorf("%d bytes without a grant", got)
+	}
+	r.send(t, frame.Window, 1, frame.EncodeWindow(1000))
+	more := 0
+	for more < 1000 {
+		more += total()
+	}
+	if more += total(); more != 1000 {
+		t.Errorf("%d bytes for a grant of 1000", more)
+	}
+}
+
+// What breaks the protocol ends the worker.
+func TestMalformed(t *testing.T) {
+	for name, send := range map[string]func(t *testing.T, r *raw){
+		"login":       func(t *testing.T, r *raw) { r.send(t, frame.Login, 0, []byte{1}) },
+		"second":      func(t *testing.T, r *raw) { r.send(t, frame.Login, 0, loginPayload()) },
+		"open":        func(t *testing.T, r *raw) { r.send(t, frame.Open, 9, []byte("x")) },
+		"window":      func(t *testing.T, r *raw) { r.send(t, frame.Window, 1, []byte("x")) },
+		"resize":      func(t *testing.T, r *raw) { r.send(t, frame.Resize, 1, []byte("x")) },
+		"own type":    func(t *testing.T, r *raw) { r.send(t, frame.Exit, 1, nil) },
+		"over credit": overCredit,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := run(t)
+			r := p.raw(t)
+			r.send(t, frame.Login, 0, loginPayload())
+			r.next(t, frame.Account)
+			r.send(t, frame.Open, 1, openPayload(shell("sleep 1000")))
+			r.next(t, frame.Opened)
+			send(t, r)
+			select {
+			case <-p.gone:
+			case <-time.After(deadline):
+				t.Error("the worker goes on")
+			}
+		})
+	}
+}
+
+// overCredit sends more input than was granted to a program that does not read.
+func overCredit(t *testing.T, r *raw) {
+	for range 2*frame.InitialWindow/frame.MaxData + 4 {
+		if r.link.Send(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)}) != nil {
+			return
+		}
+	}
+}
+
+// Frames for a channel that is not there may have crossed with its end.
+func TestUnknownChannel(t *testing.T) {
+	p := run(t)
+	r := p.raw(t)
+	r.send(t, frame.Login, 0, loginPayload())
+	r.next(t, frame.Account)
+	for _, kind := range []frame.Type{frame.Data, frame.EOF, frame.Window, frame.Resize, frame.Signal, frame.Close} {
+		r.send(t, kind, 77, nil)
+	}
+	r.send(t, frame.Ping, 0, nil)
+	r.next(t, frame.Pong)
+}
+
+// A program cannot be started before the login.
+func TestOpenBeforeLogin(t *testing.T) {
+	l := run(t).greet(t, nil)
+	_, err := l.Start(t.Context(), shell("true"))
+	if refused := new(attach.Refused); !errors.As(err, &refused) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// The streams may break and be replaced while programs run.
+func TestResume(t *testing.T) {
+	p := run(t, "LEADER_TEST_PATIENCE=20s")
+	broken := make(chan struct{})
+	redial := func(context.Context) (io.ReadWriteCloser, error) {
+		<-broken
+		return p.bridge(t)
+	}
+	l := p.greet(t, redial)
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "tester", Policy: frame.PolicyExisting}); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Process.Kill()
+	s := start(t, l, shell("for i in $(seq 100000); do echo $i; done; read x; echo $x; exit 6"))
+	p.stream.Close()
+	close(broken)
+	if _, err := s.Write([]byte("over the bridge\n")); err != nil {
+		t.Fatal(err)
+	}
+	got := collect(t, s)
+	if !strings.HasPrefix(got.stdout, "1\n2\n") || !strings.HasSuffix(got.stdout, "\n100000\nover the bridge\n") || got.exit.Status != 6 {
+		t.Errorf("%d bytes, %+v", len(got.stdout), got.exit)
+	}
+	if n := strings.Count(got.stdout, "\n"); n != 100001 {
+		t.Errorf("%d lines", n)
+	}
+}
+
+// Without a bridge the worker gives up and hangs up.
+func TestNoResume(t *testing.T) {
+	p := run(t, "LEADER_TEST_PATIENCE=100ms")
+	l := p.connect(t)
+	r := follow(t, start(t, l, shell("trap '' PIPE; trap 'echo bye >"+p.root+"/bye; exit' HUP; echo ready; while :; do sleep 0.01; done")))
+	r.until(t, "ready\n")
+	p.stream.Close()
+	<-p.gone
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	for ctx.Err() == nil {
+		if b, err := os.ReadFile(p.root + "/bye"); err == nil && string(b) == "bye\n" {
+			return
+		}
+		pause()
+	}
+	t.Error("the program was not hung up")
+}

@@ -1,0 +1,231 @@
+package leader
+
+import (
+	"bytes"
+	"context"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+
+	"github.com/sandtrap/sandtrap/internal/attach"
+	"github.com/sandtrap/sandtrap/internal/frame"
+)
+
+// roleEnv makes this test binary the leader's: "worker", "container" or "bridge".
+const roleEnv = "LEADER_TEST_ROLE"
+
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "-R" { // as the listener starts the worker
+		os.Exit(Main())
+	}
+	switch role, root, _ := strings.Cut(os.Getenv(roleEnv), ":"); role {
+	case "worker":
+		os.Exit(testWorker(root))
+	case "container":
+		os.Exit(testContainer())
+	case "bridge":
+		os.Exit(bridge(newTitle(os.Args), filepath.Join(root, "sock")))
+	}
+	goleak.VerifyTestMain(m)
+}
+
+// testWorker is the worker, with root in place of "/" for what it writes.
+func testWorker(root string) int {
+	patience, err := time.ParseDuration(os.Getenv("LEADER_TEST_PATIENCE"))
+	if err != nil {
+		patience = 0
+	}
+	w := &worker{title: newTitle(os.Args), root: root, bridge: filepath.Join(root, "sock"), patience: patience}
+	return w.process()
+}
+
+// process is a worker in a process of its own.
+type process struct {
+	*exec.Cmd
+	root   string
+	stream *pipes
+	gone   chan struct{} // closed when it has ended
+}
+
+// pipes is the front end's end of a worker's streams.
+type pipes struct {
+	r, w *os.File
+	once sync.Once
+}
+
+func (p *pipes) Read(b []byte) (int, error)  { return p.r.Read(b) }
+func (p *pipes) Write(b []byte) (int, error) { return p.w.Write(b) }
+func (p *pipes) Close() error {
+	p.once.Do(func() { p.r.Close(); p.w.Close() })
+	return nil
+}
+
+// newPipes returns both ends of a connection.
+func newPipes(t testing.TB) (ours *pipes, in, out *os.File) {
+	t.Helper()
+	in, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, out, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &pipes{r: r, w: w}, in, out
+}
+
+// run starts a worker with its own /etc, in which the tests' account is "tester".
+func run(t testing.TB, env ...string) *process {
+	t.Helper()
+	p := &process{root: newRoot(t), gone: make(chan struct{})}
+	stream, in, out := newPipes(t)
+	p.stream = stream
+	p.Cmd = exec.Command(os.Args[0], strings.Repeat("x", 100)) // room for a title
+	p.Env = append(append(os.Environ(), env...), roleEnv+"=worker:"+p.root)
+	p.Stdin, p.Stdout, p.Stderr = in, out, os.Stderr
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	in.Close()
+	out.Close()
+	go func() {
+		defer close(p.gone)
+		_ = p.Wait()
+	}()
+	t.Cleanup(func() {
+		stream.Close()
+		select {
+		case <-p.gone:
+		case <-time.After(10 * time.Second):
+			t.Error("the worker does not end")
+			_ = p.Process.Kill()
+			<-p.gone
+		}
+	})
+	return p
+}
+
+func newRoot(t testing.TB) string {
+	t.Helper()
+	root := t.TempDir()
+	id := strconv.Itoa(os.Getuid())
+	group := strconv.Itoa(os.Getgid())
+	for name, text := range map[string]string{
+		"etc/passwd":       "tester:x:" + id + ":" + group + "::" + root + ":/bin/sh\nlocked:x:99:99::/:/usr/sbin/nologin\n",
+		"etc/group":        "root:x:0:\n",
+		"etc/motd":         "Have a nice day.\n",
+		"run/utmp":         "",
+		"var/log/wtmp":     "",
+		"var/log/lastlog":  "",
+		"etc/skel/.bashrc": "# rc\n",
+	} {
+		write(t, filepath.Join(root, name), text)
+	}
+	return root
+}
+
+func write(t testing.TB, path, text string) {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// connect is a front end that has logged in as the tests' account.
+func (p *process) connect(t testing.TB) *attach.Leader {
+	t.Helper()
+	l := p.greet(t, nil)
+	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "tester", Policy: frame.PolicyExisting, Source: "192.0.2.7"}); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+func (p *process) greet(t testing.TB, redial attach.Dial) *attach.Leader {
+	t.Helper()
+	dial := func(context.Context) (io.ReadWriteCloser, error) { return p.stream, nil }
+	l, err := attach.Connect(t.Context(), dial, redial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		<-l.Done()
+	})
+	return l
+}
+
+// loggedIn starts a worker and logs in.
+func loggedIn(t testing.TB) *attach.Leader {
+	t.Helper()
+	return run(t).connect(t)
+}
+
+// shell is a program that runs a command as sshd would.
+func shell(command string) attach.Program {
+	return attach.Program{Path: "/bin/sh", Argv: []string{"sh", "-c", command}, Env: []string{"PATH=/usr/bin:/bin", "HOME=/"}, Dir: "/"}
+}
+
+func terminal(command string) attach.Program {
+	p := shell(command)
+	p.PTY, p.Size = true, attach.Size{Columns: 80, Rows: 24}
+	return p
+}
+
+// result is all that a program leaves behind.
+type result struct {
+	stdout, stderr string
+	exit           attach.Exit
+}
+
+// start starts a program, which must work.
+func start(t testing.TB, l *attach.Leader, p attach.Program) attach.Stream {
+	t.Helper()
+	s, err := l.Start(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { s.Close() })
+	return s
+}
+
+// collect reads a program's output and waits for its end.
+func collect(t testing.TB, s attach.Stream) result {
+	t.Helper()
+	var r result
+	var stdout, stderr bytes.Buffer
+	keep := func(b *bytes.Buffer) func([]byte) error {
+		return func(p []byte) error {
+			_, err := b.Write(p)
+			return err
+		}
+	}
+	if err := s.Copy(keep(&stdout), keep(&stderr)); err != nil {
+		t.Fatal(err)
+	}
+	exit, err := s.Wait(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.stdout, r.stderr, r.exit = stdout.String(), stderr.String(), exit
+	return r
+}
+
+// output runs a command to its end.
+func output(t testing.TB, l *attach.Leader, p attach.Program) result {
+	t.Helper()
+	s := start(t, l, p)
+	_ = s.CloseWrite() // an error when it has ended already
+	return collect(t, s)
+}

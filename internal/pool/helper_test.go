@@ -62,7 +62,8 @@ type fake struct {
 	locks  int64 // free
 	told   bool  // whether the service tells how many
 	login  func(l *fakeLeader) error
-	ends   bool // the main process of a container ends at once
+	open   []string // containers that were removed with their leader's stream open
+	ends   bool     // the main process of a container ends at once
 }
 
 func newFake() *fake {
@@ -201,6 +202,9 @@ func (f *fake) Remove(ctx context.Context, id string) error {
 	}
 	defer f.mu.Unlock()
 	if b := f.boxes[id]; b != nil {
+		if b.leader != nil && !b.leader.closed {
+			f.open = append(f.open, id)
+		}
 		f.names[id] = b.Name
 		f.locks++
 	}
@@ -463,6 +467,9 @@ func inBubble(t *testing.T, f *fake, change func(*Config), test func(b *bubble))
 			t.Errorf("events: %v", err)
 		}
 		b.checkInvariants()
+		if len(f.open) > 0 {
+			t.Errorf("the streams of %q were left open", f.open)
+		}
 	})
 }
 

@@ -60,7 +60,6 @@ func (p *Pool) recognise(found podman.Container, r Returning) *container {
 	} else {
 		p.adopt(c, captured)
 	}
-	p.dirty = true
 	p.remember(c)
 	return c
 }

@@ -153,7 +153,7 @@ func TestReconcileOneThatResists(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(time.Minute)
 		b.expect(Status{Warm: 3, Goal: 3})
-		if tries := f.count("remove stuck"); tries < 3 || tries > 8 {
+		if tries := f.count("remove stuck"); tries < 3 || tries > 5 {
 			b.Errorf("%d tries in a minute", tries)
 		}
 		f.set("remove stuck", nil)

@@ -191,6 +191,9 @@ func TestRESTRefuses(t *testing.T) {
 	if err := s.Start(); err != nil {
 		t.Fatal(err)
 	}
+	if n := l.(*rest).takeTTY(); n != 0 {
+		t.Errorf("the next terminal is number %d, though none was opened", n)
+	}
 }
 
 // TestRealLeader: the stream of the main process, and the bridge when it breaks.

@@ -143,7 +143,7 @@ func (p *Pool) reclaim(ctx context.Context, c *container, claim Claim, previous 
 	p.mu.Lock()
 	leader := c.leader
 	p.move(c, leased, draining)
-	c.complete, c.leader = true, nil
+	c.leader = nil
 	c.due = time.Now()
 	if err = whyNot(ctx, err); !errors.Is(err, errLeft) {
 		p.forget(c) // the next time would not be better

@@ -12,11 +12,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -33,8 +35,12 @@ const (
 )
 
 // TestMain starts the appliance with the one command that a user types, having
-// looked that nothing had started before.
+// looked that nothing had started before. In a container the same binary plays
+// a session leader, see fakeleader_test.go.
 func TestMain(m *testing.M) {
+	if filepath.Base(os.Args[0]) == fakeLeader {
+		playLeader(os.Args[1:])
+	}
 	if err := start(); err != nil {
 		fmt.Fprintln(os.Stderr, "start the appliance:", err)
 		os.Exit(1)
@@ -110,12 +116,27 @@ type sshResult struct {
 	status         int
 }
 
-// sshCommand is ssh(1) with a password typed for it.
-func sshCommand(args ...string) *exec.Cmd {
-	fixed := []string{"-F", "none", "-p", "2222", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
-		"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"}
-	return withPassword(exec.Command("ssh", append(fixed, args...)...))
+var sources atomic.Uint32
+
+func init() { sources.Store(rand.Uint32()) }
+
+// freshSource is an address of this machine that no session came from yet: who
+// comes from a known one is given the target of the time before.
+func freshSource() string {
+	n := sources.Add(1)
+	return fmt.Sprintf("127.%d.%d.%d", 16+n>>16%200, byte(n>>8), byte(n))
 }
+
+// sshFrom is ssh(1) from a source address with a password typed for it.
+func sshFrom(source string, args ...string) *exec.Cmd {
+	return withPassword(exec.Command("ssh", append(append([]string{"-p", "2222", "-b", source}, sshOptions...), args...)...))
+}
+
+var sshOptions = []string{"-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null",
+	"-o", "LogLevel=ERROR", "-o", "ConnectTimeout=30"}
+
+// sshCommand is sshFrom a source that was not there before.
+func sshCommand(args ...string) *exec.Cmd { return sshFrom(freshSource(), args...) }
 
 func withPassword(c *exec.Cmd) *exec.Cmd {
 	c.Env = append(os.Environ(), "SSH_ASKPASS="+askpassPath(), "SSH_ASKPASS_REQUIRE=force", "LANG=C.UTF-8", "TERM=xterm-256color")
@@ -166,8 +187,16 @@ func lastSession(t *testing.T) evidence.Session {
 	return s
 }
 
-// restart applies a drop-in configuration for one test.
+// configure applies a drop-in configuration for one test.
 func configure(t *testing.T, yaml string) {
+	t.Helper()
+	tryConfigure(t, yaml)
+	must(t, "systemctl", "restart", "sandtrap.service")
+}
+
+// tryConfigure writes a drop-in for one test, after which the service is started
+// without it.
+func tryConfigure(t *testing.T, yaml string) {
 	t.Helper()
 	path := "/etc/sandtrap/conf.d/99-test.yaml"
 	if err := os.WriteFile(path, []byte(yaml), 0o644); err != nil {
@@ -177,7 +206,6 @@ func configure(t *testing.T, yaml string) {
 		_ = os.Remove(path)
 		must(t, "systemctl", "restart", "sandtrap.service")
 	})
-	must(t, "systemctl", "restart", "sandtrap.service")
 }
 
 // converse sends bytes and returns what comes back until the server closes.

@@ -31,11 +31,12 @@ func readCast(t *testing.T, s evidence.Session, channel int) string {
 }
 
 func TestSessionIsLinked(t *testing.T) {
-	if r := finish(t, sshCommand("root@127.0.0.1", "cat; echo marker-$((40+2)); exit 4"), strings.NewReader("typed\xff\n")); r.status != 4 {
+	source := freshSource()
+	if r := finish(t, sshFrom(source, "root@127.0.0.1", "cat; echo marker-$((40+2)); exit 4"), strings.NewReader("typed\xff\n")); r.status != 4 {
 		t.Fatalf("%+v", r)
 	}
 	s := lastSession(t)
-	if s.State != evidence.StateClosed || string(s.Login.User) != "root" || string(s.Login.Password) != password || s.Source.IP != "127.0.0.1" || s.Source.Port == 0 {
+	if s.State != evidence.StateClosed || string(s.Login.User) != "root" || string(s.Login.Password) != password || s.Source.IP != source || s.Source.Port == 0 {
 		t.Errorf("session = %+v", s)
 	}
 	if !strings.HasPrefix(string(s.ClientVersion), "SSH-2.0-OpenSSH_") || !strings.HasPrefix(s.Target.ImageDigest, "sha256:") {
@@ -84,7 +85,7 @@ func TestSessionIsLinked(t *testing.T) {
 		}
 		must(t, "script", "-qec", "asciinema play -s 100 "+cast, "/dev/null")
 	})
-	t.Run("journal has its events", func(t *testing.T) { checkJournal(t, s) })
+	t.Run("journal has its events", func(t *testing.T) { checkJournal(t, s, source) })
 	t.Run("event files have its events", func(t *testing.T) { checkEventFiles(t, s) })
 }
 
@@ -92,7 +93,7 @@ func TestSessionIsLinked(t *testing.T) {
 var wanted = []event.Kind{event.ConnectionOpen, event.ClientVersion, event.AuthAttempt, event.SessionOpen, event.ChannelOpen,
 	event.SessionLease, event.ExecStart, event.ProgramExit, event.ChannelClose, event.TargetStop, event.SessionClose, event.ConnectionEnd}
 
-func checkJournal(t *testing.T, s evidence.Session) {
+func checkJournal(t *testing.T, s evidence.Session, source string) {
 	var entries []map[string]any
 	err := eventually(func() error { // journald takes its time
 		entries = nil
@@ -124,7 +125,7 @@ func checkJournal(t *testing.T, s evidence.Session) {
 		}
 	}
 	start := seen[string(event.ExecStart)]
-	if start["SANDTRAP_COMMAND"] != string(s.Channels[0].Command) || start["SANDTRAP_SRC_IP"] != "127.0.0.1" || start["MESSAGE_ID"] != event.Define(event.ExecStart).MessageID || start["PRIORITY"] != "5" {
+	if start["SANDTRAP_COMMAND"] != string(s.Channels[0].Command) || start["SANDTRAP_SRC_IP"] != source || start["MESSAGE_ID"] != event.Define(event.ExecStart).MessageID || start["PRIORITY"] != "5" {
 		t.Errorf("exec.start = %v", start)
 	}
 	if try := seen[string(event.AuthAttempt)]; try["SANDTRAP_PASSWORD"] != password || try["SANDTRAP_ACCEPTED"] != "true" {

@@ -34,24 +34,12 @@ func TestExec(t *testing.T) {
 	}
 }
 
-func TestAccounts(t *testing.T) {
-	for user, want := range map[string]string{
-		"root":    "root /root root",
-		"admin":   "admin /home/admin admin",
-		"nobody1": "root /root root", // unknown to the target: target.account
-		"daemon":  "root /root root", // known, but without a login shell
-	} {
-		if r := ssh(t, user, `echo $(id -un) $HOME $USER`); strings.TrimSpace(r.stdout) != want {
-			t.Errorf("%s lands as %q, want %q", user, r.stdout, want)
-		}
-	}
-}
-
 func TestEnvironment(t *testing.T) {
-	c := sshCommand("-o", "SendEnv=LANG LC_TEST SECRET", "root@127.0.0.1", "env")
+	source := freshSource()
+	c := sshFrom(source, "-o", "SendEnv=LANG LC_TEST SECRET", "root@127.0.0.1", "env")
 	c.Env = append(c.Env, "LC_TEST=yes", "SECRET=no")
 	r := finish(t, c, nil)
-	for _, want := range []string{"LC_TEST=yes\n", "LANG=C.UTF-8\n", "SHELL=/bin/bash\n", "LOGNAME=root\n", "SSH_CONNECTION=127.0.0.1 "} {
+	for _, want := range []string{"LC_TEST=yes\n", "LANG=C.UTF-8\n", "SHELL=/bin/bash\n", "LOGNAME=root\n", "SSH_CONNECTION=" + source + " "} {
 		if !strings.Contains(r.stdout, want) {
 			t.Errorf("%q is missing in:\n%s", want, r.stdout)
 		}
@@ -79,15 +67,7 @@ func TestBinaryStreams(t *testing.T) {
 }
 
 func TestShellOnATerminal(t *testing.T) {
-	c := sshCommand("-tt", "root@127.0.0.1")
-	terminal, err := pty.StartWithSize(c, &pty.Winsize{Cols: 100, Rows: 30})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer terminal.Close()
-	screen := &screen{}
-	done := make(chan struct{})
-	go func() { defer close(done); screen.fill(terminal) }()
+	term := openTerminal(t, freshSource(), "root@127.0.0.1")
 	steps := []struct{ typed, want string }{
 		{"", "# "},
 		{"stty size; tty; echo $TERM\n", "30 100"},
@@ -95,33 +75,26 @@ func TestShellOnATerminal(t *testing.T) {
 		{"shopt -q login_shell && echo log''in\n", "login"},
 	}
 	for _, s := range steps {
-		if _, err := terminal.WriteString(s.typed); err != nil {
-			t.Fatal(err)
-		}
-		if err := eventually(screen.shows(s.want)); err != nil {
+		term.enter(t, s.typed)
+		if err := eventually(term.out.has(s.want)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := pty.Setsize(terminal, &pty.Winsize{Cols: 120, Rows: 50}); err != nil {
+	if err := pty.Setsize(term.file, &pty.Winsize{Cols: 120, Rows: 50}); err != nil {
 		t.Fatal(err)
 	}
-	err = eventually(func() error {
-		if _, err := terminal.WriteString("stty size\n"); err != nil {
-			return err
-		}
+	err := eventually(func() error {
+		term.enter(t, "stty size\n")
 		time.Sleep(200 * time.Millisecond)
-		return screen.shows("50 120")()
+		return term.out.has("50 120")()
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := terminal.WriteString("exit 7\n"); err != nil {
-		t.Fatal(err)
-	}
-	if err := c.Wait(); c.ProcessState.ExitCode() != 7 {
+	term.enter(t, "exit 7\n")
+	if err := term.wait(); err == nil || err.Error() != "exit status 7" {
 		t.Errorf("ssh ended with %v, want exit status 7", err)
 	}
-	<-done
 	s := lastSession(t)
 	if len(s.Channels) != 1 || s.Channels[0].Kind != "shell" || s.Channels[0].Size.Columns != 100 || string(s.Channels[0].Terminal) == "" {
 		t.Errorf("channels = %+v", s.Channels)
@@ -131,36 +104,6 @@ func TestShellOnATerminal(t *testing.T) {
 		if !strings.Contains(strings.ReplaceAll(cast, ", ", ","), want) {
 			t.Errorf("the cast has no %s:\n%.2000s", want, cast)
 		}
-	}
-}
-
-// screen collects what a terminal shows.
-type screen struct {
-	mu  sync.Mutex
-	all bytes.Buffer
-}
-
-func (s *screen) fill(f *os.File) {
-	buffer := make([]byte, 4096)
-	for {
-		n, err := f.Read(buffer)
-		s.mu.Lock()
-		s.all.Write(buffer[:n])
-		s.mu.Unlock()
-		if err != nil {
-			return
-		}
-	}
-}
-
-func (s *screen) shows(want string) func() error {
-	return func() error {
-		s.mu.Lock()
-		defer s.mu.Unlock()
-		if !strings.Contains(s.all.String(), want) {
-			return fmt.Errorf("%q is not on the screen:\n%s", want, s.all.String())
-		}
-		return nil
 	}
 }
 
@@ -202,7 +145,7 @@ func TestFileTransfer(t *testing.T) {
 	if err := os.WriteFile(local, data, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	options := []string{"-F", "none", "-o", "StrictHostKeyChecking=no", "-o", "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "-P", "2222"}
+	options := append([]string{"-P", "2222", "-o", "BindAddress=" + freshSource()}, sshOptions...)
 	// Round trips over one connection each: there and back, by SFTP.
 	batch := fmt.Sprintf("put %s /root/f\nget /root/f %s\n", local, back)
 	r := finish(t, withPassword(exec.Command("sftp", append(options, "root@127.0.0.1")...)), strings.NewReader(batch))

@@ -40,6 +40,8 @@ type Client struct {
 	socket  string
 	version string
 	conn    context.Context // carries the bindings' connection, as they want it
+	// creating is held while a container is created.
+	creating chan struct{}
 }
 
 // Dial connects to the API socket at path (unix, absolute) and checks that the
@@ -54,7 +56,7 @@ func Dial(ctx context.Context, path string) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connect to Podman at %s: %w", path, err)
 	}
-	return &Client{socket: path, version: bindings.ServiceVersion(conn).String(), conn: conn}, nil
+	return &Client{socket: path, version: bindings.ServiceVersion(conn).String(), conn: conn, creating: make(chan struct{}, 1)}, nil
 }
 
 // Ping asks the service whether it is alive.

@@ -88,6 +88,14 @@ func (s Spec) generate() *specgen.SpecGenerator {
 
 // Create makes a container and returns its id.
 func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
+	// One at a time: Podman looks subordinate ids up with a library that is not
+	// safe for several threads, and its service crashes over two at once.
+	select {
+	case c.creating <- struct{}{}:
+		defer func() { <-c.creating }()
+	case <-ctx.Done():
+		return "", context.Cause(ctx)
+	}
 	ctx, cancel := c.with(ctx, createTimeout)
 	defer cancel()
 	answer, err := containers.CreateWithSpec(ctx, s.generate(), nil)

@@ -6,10 +6,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -23,6 +25,8 @@ import (
 const roleEnv = "LEADER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
+	// Where whoever runs the tests ignores hang-ups, programs would too.
+	signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT, syscall.SIGQUIT)
 	if len(os.Args) == 2 && os.Args[1] == "-R" { // as the listener starts the worker
 		os.Exit(Main())
 	}

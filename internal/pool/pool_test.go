@@ -178,9 +178,9 @@ func TestBurst(t *testing.T) {
 // as allowed, for nobody else wants the machine.
 func TestIdleFill(t *testing.T) {
 	f := newFake()
-	f.slow["create"] = 200 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 9, 9, 4 }, func(b *bubble) {
-		b.expect(Status{Warm: 9, Goal: 9})
+	f.slow["create"] = 100 * time.Millisecond
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 24, 24, 4 }, func(b *bubble) {
+		b.expect(Status{Warm: 24, Goal: 24})
 		for _, call := range f.calls[slices.Index(f.calls, "create")+1:] {
 			if call == "create" {
 				b.Error("the first container did not come alone")

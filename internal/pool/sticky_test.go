@@ -215,6 +215,9 @@ func TestReturnThatFails(t *testing.T) {
 					if c, ok := f.get(first.Container); !ok || c.Running || c.Name != session1 {
 						b.Errorf("the evidence of the first session: %+v, %v", c, ok)
 					}
+					if verb == "login" && !b.leader(first.Container).closed {
+						b.Error("the stream to its leader was left open")
+					}
 					if got := b.events.values(event.TargetReturn, "returned"); !cmp.Equal(got, []any{false}) {
 						b.Errorf("events %v", got)
 					}

@@ -327,6 +327,20 @@ func TestStaleIsTheLastChoice(t *testing.T) {
 	})
 }
 
+// TestStaleGoesFirst, not what is older.
+func TestStaleGoesFirst(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(time.Minute)
+		ids := f.ids()
+		b.leader(ids[2]).resume()
+		b.rest(10 * time.Second)
+		if _, ok := f.get(ids[2]); ok || !cmp.Equal(f.ids()[:2], ids[:2]) {
+			b.Errorf("%q were replaced by %q", ids, f.ids())
+		}
+	})
+}
+
 func (l *fakeLeader) resume() {
 	c, _ := l.fake.get(l.id)
 	c.link.Resumed()

@@ -208,27 +208,7 @@ func TestCrashIsRecovered(t *testing.T) {
 	if got := podman(t, "inspect", "--format", "{{.State.Status}}", id); got != "exited" {
 		t.Errorf("container after the crash is %s", got)
 	}
-	checkNoOrphans(t)
-}
-
-// checkNoOrphans looks that every running container is a warm one of the pool.
-func checkNoOrphans(t *testing.T) {
-	t.Helper()
-	err := eventually(func() error {
-		names := strings.Fields(podman(t, "ps", "--filter", "label=io.sandtrap.target", "--format", "{{.Names}}"))
-		if len(names) != 4 {
-			return fmt.Errorf("running: %v, want 4 warm targets", names)
-		}
-		for _, n := range names {
-			if !strings.HasPrefix(n, "warm-") {
-				return fmt.Errorf("%s still runs", n)
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		t.Error(err)
-	}
+	settles(t)
 }
 
 func TestReload(t *testing.T) {
@@ -269,7 +249,7 @@ func TestManyAtOnce(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	checkNoOrphans(t)
+	settles(t)
 }
 
 // IPv6 has a socket of its own.

@@ -32,9 +32,6 @@ func liarImage(t *testing.T, arguments ...string) string {
 // A leader that lies, hangs, floods or dies costs the session that it is of, and
 // no other.
 func TestLyingLeaders(t *testing.T) {
-	if os.Getenv("TEST_UNSETTLED") == "" {
-		t.Skip("not steady yet on a busy machine: set TEST_UNSETTLED=1")
-	}
 	configure(t, "target:\n  image: "+liarImage(t)+"\npool:\n  lease_timeout: 5s\n")
 	honest := dial(t, freshSource(), "root")
 	numbers := startCommand(t, honest, "i=0; while read line; do i=$((i+1)); echo $i $line; done; echo $i lines")
@@ -48,7 +45,7 @@ func TestLyingLeaders(t *testing.T) {
 			began := time.Now()
 			r := finish(t, sshCommand(name+"@127.0.0.1", "echo in"), nil)
 			ended := r.status != 0 || slices.Contains(tooLate, name)
-			if !ended || r.stdout == "in\n" || time.Since(began) > 45*time.Second {
+			if !ended || r.stdout == "in\n" || time.Since(began) > 60*time.Second {
 				t.Errorf("%s: %.300s after %s", name, fmt.Sprintf("%+v", r), time.Since(began))
 			}
 			if tells(r.stderr) {

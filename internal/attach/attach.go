@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"time"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -193,9 +194,15 @@ func (l *Leader) Login(ctx context.Context, m frame.LoginMessage) (Account, erro
 	}
 }
 
+// startTimeout is how long a leader has to start a program. It lies within the
+// target, so that it may be made to take for ever.
+const startTimeout = 15 * time.Second
+
 // Start runs a program and returns once it runs. The caller must Close what it
 // gets.
 func (l *Leader) Start(ctx context.Context, p Program) (Stream, error) {
+	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	defer cancel()
 	m := frame.OpenMessage{
 		Path: p.Path, Argv: p.Argv, Env: p.Env, Dir: p.Dir,
 		PTY: p.PTY, Size: p.Size, Modes: p.Modes, Interactive: p.Interactive,

@@ -14,7 +14,8 @@ const (
 	// one doubles it up to longestRetry.
 	retryEvery   = 5 * time.Second
 	longestRetry = 5 * time.Minute
-	// inspectEvery is how often image and locks are looked at.
+	// inspectEvery is how often image and locks are looked at. Podman takes a tenth
+	// of a second to tell, so that sessions put it off by as much again.
 	inspectEvery = 30 * time.Second
 	// yieldWork is how long after the latest lease the janitor does what can wait,
 	// and yieldBound how long it puts that off at most.
@@ -29,15 +30,16 @@ func (p *Pool) janitor(ctx context.Context) {
 	for ctx.Err() == nil {
 		now := time.Now()
 		c, pause := p.chore(now)
+		looks := p.yields(inspect, inspectEvery)
 		switch {
 		case c != nil:
 			p.doChore(ctx, c)
-		case !now.Before(inspect):
+		case !now.Before(looks):
 			p.inspect(ctx)
-			inspect = now.Add(inspectEvery)
+			inspect = time.Now().Add(inspectEvery)
 		case p.retain(ctx, now):
 		default:
-			wait(ctx, p.sweep, min(pause, inspect.Sub(now), p.retainPause(now)))
+			wait(ctx, p.sweep, min(pause, looks.Sub(now), p.retainPause(now)))
 		}
 	}
 }
@@ -55,7 +57,7 @@ func (p *Pool) chore(now time.Time) (*container, time.Duration) {
 		}
 		due := c.due
 		if c.state == doomed {
-			due = p.yielding(due)
+			due = p.yielding(due, yieldBound)
 		}
 		if first == nil || due.Before(at) {
 			first, at = c, due
@@ -70,17 +72,24 @@ func (p *Pool) chore(now time.Time) (*container, time.Duration) {
 	return first, 0
 }
 
-// yielding puts off what is due while sessions are leased, but not for ever.
+// yielding puts off what is due while sessions are leased, by bound at most.
 // Pool.mu is held.
-func (p *Pool) yielding(due time.Time) time.Time {
+func (p *Pool) yielding(due time.Time, bound time.Duration) time.Time {
 	quiet := p.latest.Add(yieldWork)
 	switch {
 	case quiet.Before(due):
 		return due
-	case quiet.After(due.Add(yieldBound)):
-		return due.Add(yieldBound)
+	case quiet.After(due.Add(bound)):
+		return due.Add(bound)
 	}
 	return quiet
+}
+
+// yields is yielding for who does not hold Pool.mu.
+func (p *Pool) yields(due time.Time, bound time.Duration) time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.yielding(due, bound)
 }
 
 func (p *Pool) doChore(ctx context.Context, c *container) {

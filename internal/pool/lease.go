@@ -141,6 +141,10 @@ func (l *Lease) Start(ctx context.Context, program Program) (Stream, error) {
 	return l.leader.Start(ctx, program)
 }
 
+// Lost is closed when nothing can be had of the target any more, and when it is
+// released.
+func (l *Lease) Lost() <-chan struct{} { return l.leader.Done() }
+
 // Release stops the target and everything in it, and keeps it under the session's
 // name. Where Podman cannot be reached the janitor goes on trying. Later calls do
 // nothing.

@@ -81,7 +81,7 @@ func (p *Pool) retainPause(now time.Time) time.Duration {
 	if p.short() || p.count[captured] > p.cfg.Retain+urgentExcess {
 		return 0
 	}
-	return max(0, p.yielding(p.dirtySince).Sub(now))
+	return max(0, p.yielding(p.dirtySince, yieldBound).Sub(now))
 }
 
 // removable are the containers that may go, oldest first, if there is any reason

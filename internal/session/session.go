@@ -53,7 +53,8 @@ type Session struct {
 	dir     *evidence.Dir
 	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
 	closing chan struct{}  // closed by Close
-	syncing sync.WaitGroup // as Close of the directory must come after it
+	// Goroutines that wait for closing; Close of the directory must come after them.
+	waiting sync.WaitGroup
 
 	leasing sync.Mutex // held while a target is leased; guards lease and linked
 	lease   *pool.Lease
@@ -174,8 +175,21 @@ func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 			return nil, fmt.Errorf("link the target to its session: %w", err)
 		}
 		s.linked = true
+		s.attend(s.lease)
 	}
 	return s.lease, nil
+}
+
+// attend ends the connection with its target: to the client, whoever ended the
+// processes in there that look like sshd's has ended the server.
+func (s *Session) attend(lease *pool.Lease) {
+	s.waiting.Go(func() {
+		select {
+		case <-s.closing:
+		case <-lease.Lost():
+			s.login.End("target lost")
+		}
+	})
 }
 
 // link writes down which target the session has.
@@ -216,7 +230,7 @@ const syncDelay = 250 * time.Millisecond
 // sync brings what was saved to the disk while the session goes on. Close does so
 // at its end.
 func (s *Session) sync() {
-	s.syncing.Go(func() {
+	s.waiting.Go(func() {
 		select {
 		case <-s.closing:
 			return
@@ -262,7 +276,7 @@ func (s *Session) Close(reason string) {
 		lease.Release(ctx)
 		defer lease.Captured()
 	}
-	s.syncing.Wait()
+	s.waiting.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := time.Now().UTC()

@@ -113,7 +113,7 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	_ = c.raw.SetDeadline(time.Time{})
 	login := Login{
 		ID: c.id, Opened: c.opened, Source: c.source, Local: c.local, ClientVersion: version,
-		Attempts: c.tries.tried, Events: c.events,
+		Attempts: c.tries.tried, Events: c.events, End: c.drop,
 	}
 	session, err := c.server.cfg.Open(ctx, login)
 	if err != nil {

@@ -49,6 +49,9 @@ type Login struct {
 	ClientVersion string
 	Attempts      []Tried        // every attempt, the accepted one last
 	Events        *event.Emitter // bound to this connection
+	// End ends the connection as a server does that was killed. The reason is for
+	// the record.
+	End func(reason string)
 }
 
 // User is the name the client logged in with.

@@ -106,7 +106,7 @@ func poolAtRest(all map[string]container) error {
 			warm++
 		case isWarm:
 			return fmt.Errorf("%s is %s and not removed", name, c.State)
-		case c.State != "exited":
+		case c.State != "exited" && c.State != "stopped": // stopped, where what cleans up was killed
 			return fmt.Errorf("the container of session %s is %s", name, c.State)
 		}
 	}

@@ -72,6 +72,23 @@ func TestProgram(t *testing.T) {
 	})
 }
 
+// A leader that never answers does not hold a request for ever, and goes on.
+func TestStartTimesOut(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newFake(t, nil)
+		s.mute = true
+		l := s.connect()
+		began := time.Now()
+		_, err := l.Start(context.Background(), Program{Path: "/bin/sh", Argv: []string{"sh"}, Dir: "/"})
+		if !errors.Is(err, context.DeadlineExceeded) || time.Since(began) != startTimeout {
+			t.Errorf("Start = %v after %s", err, time.Since(began))
+		}
+		if err := l.Ping(t.Context()); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 func TestRefusals(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newFake(t, nil)

@@ -42,6 +42,7 @@ type fakePodman struct {
 	stopped  []string
 	logins   []frame.LoginMessage
 	programs []pool.Program
+	leaders  []*fakeLeader
 	exec     func(pool.Program) (pool.Stream, error)
 }
 
@@ -59,7 +60,11 @@ func (f *fakePodman) Create(_ context.Context, s podman.Spec) (string, error) {
 }
 
 func (f *fakePodman) Connect(context.Context, pool.Connection) (pool.Leader, error) {
-	return &fakeLeader{podman: f, done: make(chan struct{})}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	l := &fakeLeader{podman: f, done: make(chan struct{})}
+	f.leaders = append(f.leaders, l)
+	return l, nil
 }
 
 func (f *fakePodman) Rename(_ context.Context, id, name string) error {

@@ -53,7 +53,7 @@ type Session struct {
 	dir     *evidence.Dir
 	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
 	closing chan struct{}  // closed by Close
-	// Goroutines that wait for closing; Close of the directory must come after them.
+	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
 
 	leasing sync.Mutex // held while a target is leased; guards lease and linked
@@ -266,6 +266,7 @@ func (s *Session) keep(c evidence.Channel) error {
 // Close ends the session: its connection is gone, every Serve has returned.
 func (s *Session) Close(reason string) {
 	close(s.closing)
+	s.waiting.Wait() // before the lease is lost by our own doing
 	s.stdin.Wait()
 	s.leasing.Lock()
 	lease := s.lease
@@ -276,7 +277,6 @@ func (s *Session) Close(reason string) {
 		lease.Release(ctx)
 		defer lease.Captured()
 	}
-	s.waiting.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := time.Now().UTC()

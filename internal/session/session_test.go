@@ -171,6 +171,29 @@ func TestChannelsShareALease(t *testing.T) {
 	}
 }
 
+// The connection ends with its target, unless it is the session that ends it.
+func TestTargetIsLost(t *testing.T) {
+	for _, lost := range []bool{true, false} {
+		st := setUp(t)
+		login := st.login()
+		ends := make(chan string, 2)
+		login.End = func(reason string) { ends <- reason }
+		s := st.open(login)
+		st.podman.exec = func(pool.Program) (pool.Stream, error) { return newStream(0, untilClosed), nil }
+		st.start(s, sshd.Program{Kind: sshd.Shell})
+		if lost {
+			_ = st.podman.leaders[0].Close()
+			if got := <-ends; got != "target lost" {
+				t.Errorf("ended with %q", got)
+			}
+		}
+		s.Close("over")
+		if len(ends) != 0 {
+			t.Errorf("ended with %q", <-ends)
+		}
+	}
+}
+
 func TestExecFails(t *testing.T) {
 	st := setUp(t)
 	s := st.open(st.login())

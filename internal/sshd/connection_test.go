@@ -184,6 +184,22 @@ func TestTooMuchChatter(t *testing.T) {
 	}
 }
 
+// A session can end its connection.
+func TestSessionEndsTheConnection(t *testing.T) {
+	f := listen(t, nil)
+	logins := make(chan Login, 1)
+	f.open = func(l Login) error { logins <- l; return nil }
+	client := f.client()
+	(<-logins).End("enough")
+	_ = client.Wait()
+	if got := field(f.events.wait(t, event.ConnectionEnd, 1)[0], "reason"); got != "enough" {
+		t.Errorf("connection ended with %q", got)
+	}
+	if got := f.all()[0].closes(); !cmp.Equal(got, []string{"enough"}) {
+		t.Errorf("session closed with %q", got)
+	}
+}
+
 func TestOpenFails(t *testing.T) {
 	f := listen(t, nil)
 	f.open = func(Login) error { return errors.New("disk full") }

@@ -68,7 +68,7 @@ exec env -i HOME=/ TERM=linux /sbin/init`
 func newReference(t *testing.T, image, name string) host {
 	t.Helper()
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=none",
-		"--systemd=false", "--unsetenv=container", "--no-hosts", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all", "--security-opt=no-new-privileges"}
+		"--systemd=false", "--unsetenv=container", "--no-hosts", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
 	// Those that a target has, or there would be no end of differences.
 	for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"} {
 		args = append(args, "--cap-add="+capability)

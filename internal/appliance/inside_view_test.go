@@ -41,12 +41,19 @@ func readView(text, source string) view {
 				clean[name] = append(clean[name], line)
 			}
 		}
-		if strings.HasPrefix(name, "process sshd") {
+		switch {
+		case strings.HasPrefix(name, "process sshd"):
 			clean[name] = withoutNumbers(clean[name])
+		case name == "process bash":
+			clean[name] = slices.DeleteFunc(clean[name], probing.MatchString)
 		}
 	}
 	return clean
 }
+
+// probing matches the end of a pipe that the shell closes while the probe looks: the
+// probe's own.
+var probing = regexp.MustCompile(`^fd [3-9] l-wx\S* pipe:\[N\]$`)
 
 var descriptor = regexp.MustCompile(`^fd ([3-9]|[1-9][0-9]+) `)
 

@@ -85,7 +85,7 @@ func createFile(path string, content []byte, mode uint32) error {
 	if err != nil {
 		return err
 	}
-	defer syscall.Close(fd)
+	defer closeAll(fd)
 	return writeAll(fd, content)
 }
 

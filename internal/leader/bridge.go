@@ -46,7 +46,7 @@ func acceptWorker(path string) int {
 	if err != nil {
 		return -1
 	}
-	defer syscall.Close(fd)
+	defer closeAll(fd)
 	_ = syscall.Unlink(path)
 	if syscall.Bind(fd, &syscall.SockaddrUnix{Name: path}) != nil {
 		return -1

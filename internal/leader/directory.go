@@ -14,7 +14,7 @@ func entries(path string) []string {
 	if err != nil {
 		return nil
 	}
-	defer syscall.Close(fd)
+	defer closeAll(fd)
 	var names []string
 	b := make([]byte, 4<<10)
 	for len(names) < maxEntries {

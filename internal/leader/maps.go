@@ -13,7 +13,7 @@ func readProc(path string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer syscall.Close(fd)
+	defer closeAll(fd)
 	b := make([]byte, 0, 16<<10)
 	for len(b) < cap(b) {
 		n, err := retry(func() (int, error) { return syscall.Read(fd, b[len(b):cap(b)]) })

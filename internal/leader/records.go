@@ -66,7 +66,7 @@ func with(kept int, path string, flag int, f func(fd int)) {
 		if fd = openRecords(path, flag); fd < 0 {
 			return
 		}
-		defer syscall.Close(fd)
+		defer closeAll(fd)
 	}
 	f(fd)
 }

@@ -34,7 +34,7 @@ const stdinBuffer = 32 << 10
 // output has ended or ctx ends, then completes the evidence.
 func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 	// A read from the program does not heed ctx; closing the stream ends it.
-	stop := context.AfterFunc(ctx, func() { r.stream.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = r.stream.Close() })
 	r.session.stdin.Go(func() {
 		defer r.survive()
 		r.copyInput(client)

@@ -60,34 +60,55 @@ var tooLate = []string{"data-after-end", "exit-twice"}
 
 // liar is the leader of one container.
 type liar struct {
-	link *frame.Link
+	link *os.File
 	lie  lie // of whoever has logged in
 
+	turn     sync.Mutex // of whoever sends
 	mu       sync.Mutex // guards programs
 	programs map[uint16]io.WriteCloser
 }
 
 // playLeader never returns. Arguments say what is wrong before anybody logs in.
 func playLeader(args []string) {
-	l := &liar{link: frame.NewLink(), programs: map[uint16]io.WriteCloser{}}
+	l := &liar{link: offer(), programs: map[uint16]io.WriteCloser{}}
 	switch strings.Join(args, " ") {
 	case "": // all is well so far
-	case "-i": // there is no bridge: this leader does not survive
-		os.Exit(1)
 	case "hang":
 		time.Sleep(time.Hour)
 	case "garbage":
 		l.flood([]byte("garbage\n"))
 	case "silent":
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		_, _ = io.Copy(io.Discard, l.link)
 	}
-	_ = l.link.RunLeader(stdio{os.Stdin, os.Stdout}, l.handle)
+	hello := frame.HelloMessage{Version: frame.Version}
+	l.say(frame.Hello, 0, hello.Encode())
+	_ = frame.FromFront(l.link).Serve(l.handle)
 	os.Exit(1)
 }
 
-type stdio struct {
-	io.Reader
-	io.Writer
+// offer makes a stream and lays the front end's end where it is looked for.
+func offer() *os.File {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err == nil {
+		err = syscall.Dup3(pair[1], frame.Descriptor, syscall.O_CLOEXEC)
+	}
+	if err != nil {
+		os.Exit(1)
+	}
+	_ = syscall.Close(pair[1])
+	return os.NewFile(uintptr(pair[0]), "link")
+}
+
+// send sends what the protocol may not allow.
+func (l *liar) send(f frame.Frame) error {
+	header, err := f.Header()
+	if err != nil {
+		return err
+	}
+	l.turn.Lock()
+	defer l.turn.Unlock()
+	_, err = l.link.Write(append(header[:], f.Payload...))
+	return err
 }
 
 func (l *liar) handle(f frame.Frame) error {
@@ -158,11 +179,11 @@ type sayer struct {
 }
 
 func (s sayer) Write(p []byte) (int, error) {
-	return len(p), s.liar.link.Send(frame.Frame{Type: s.as, Channel: s.channel, Payload: p})
+	return len(p), s.liar.send(frame.Frame{Type: s.as, Channel: s.channel, Payload: p})
 }
 
 func (l *liar) say(as frame.Type, channel uint16, payload []byte) {
-	_ = l.link.Send(frame.Frame{Type: as, Channel: channel, Payload: payload}) // it may be over
+	_ = l.send(frame.Frame{Type: as, Channel: channel, Payload: payload}) // it may be over
 }
 
 func (l *liar) account(name, home string) {
@@ -184,17 +205,17 @@ func (l *liar) ended(f frame.Frame) {
 // pour sends data without being allowed to.
 func (l *liar) pour(f frame.Frame) {
 	chunk := make([]byte, frame.MaxData)
-	for l.link.Send(frame.Frame{Type: frame.Data, Channel: f.Channel, Payload: chunk}) == nil {
+	for l.send(frame.Frame{Type: frame.Data, Channel: f.Channel, Payload: chunk}) == nil {
 	}
 }
 
 // raw writes past the link.
-func (l *liar) raw(b []byte) { _, _ = syscall.Write(1, b) }
+func (l *liar) raw(b []byte) { _, _ = l.link.Write(b) }
 
 func (l *liar) flood(b []byte) {
 	chunk := bytes.Repeat(b, 4096)
 	for {
-		if _, err := syscall.Write(1, chunk); err != nil {
+		if _, err := l.link.Write(chunk); err != nil {
 			os.Exit(1)
 		}
 	}

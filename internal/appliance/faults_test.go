@@ -95,11 +95,25 @@ func waitLive(t *testing.T, command string) (id string) {
 	return id
 }
 
+// Without Podman the targets that wait serve on. When there are no more, logins fail
+// as on a loaded server.
 func TestPodmanStopsAndReturns(t *testing.T) {
 	must(t, "systemctl", "stop", "sandtrap-podman.socket", "sandtrap-podman.service")
-	if r := ssh(t, "root", "echo in"); r.status == 0 || r.stdout != "" || strings.Contains(strings.ToLower(r.stderr), "podman") {
-		t.Errorf("without Podman: %+v", r)
+	served := 0
+	for ; served < 20; served++ {
+		r := ssh(t, "root", "echo in")
+		if r.status == 0 && r.stdout == "in\n" {
+			continue
+		}
+		if r.status == 0 || r.stdout != "" || strings.Contains(strings.ToLower(r.stderr), "podman") {
+			t.Errorf("without Podman: %+v", r)
+		}
+		break
 	}
+	if served == 20 {
+		t.Error("there was no end of targets")
+	}
+	t.Logf("%d sessions without Podman", served)
 	if state, _ := output("systemctl", "is-active", "sandtrap.service"); state != "active" {
 		t.Errorf("sandtrap.service is %s", state)
 	}

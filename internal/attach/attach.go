@@ -7,10 +7,9 @@ package attach
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
-	"io"
+	"net"
 	"sync"
 	"time"
 
@@ -74,18 +73,8 @@ type Stream interface {
 	Close() error
 }
 
-// Dial makes a stream to a leader. Its context ends with the call. The stream's
-// Close may be called twice, and must end Read and Write.
-type Dial func(ctx context.Context) (io.ReadWriteCloser, error)
-
-// Errors that callers tell apart.
-var (
-	// ErrGone is to be wrapped by an error of a Dial that will not work again: the
-	// container is not there or does not run.
-	ErrGone = errors.New("target is gone")
-	// ErrClosed is the error of what Close has ended.
-	ErrClosed = errors.New("closed")
-)
+// ErrClosed is the error of what Close has ended.
+var ErrClosed = errors.New("closed")
 
 // Refused is the error of a Login or Start that the leader has answered with no.
 type Refused struct{ Text string } // hostile text, at most 4 KiB
@@ -97,23 +86,18 @@ const maxPings = 16
 
 // Leader is a session leader. Its methods are safe for concurrent use.
 type Leader struct {
-	link   *frame.Link
-	redial Dial
-	token  [16]byte
-	ctx    context.Context // ends with Close, cancels a redial
-	cancel context.CancelFunc
-	done   chan struct{}
+	conn     *conn
+	done     chan struct{}
+	patience time.Duration // with the start of a program
 
-	mu        sync.Mutex // guards all below
-	err       error      // why the leader is gone
-	connected bool       // it has answered once
-	heard     bool       // it has sent a frame over the present stream
-	pings     []chan struct{}
-	login     chan loginAnswer // nil before Login
-	answered  bool             // to Login
-	last      uint16           // the highest channel number used
-	channels  map[uint16]*channel
-	late      int // what may still come for closed channels: bytes of data, and other frames
+	mu       sync.Mutex // guards all below
+	err      error      // why the leader is gone
+	pings    []chan struct{}
+	login    chan loginAnswer // nil before Login
+	answered bool             // to Login
+	last     uint16           // the highest channel number used
+	channels map[uint16]*channel
+	late     int // what may still come for closed channels: bytes of data, and other frames
 }
 
 type loginAnswer struct {
@@ -121,26 +105,41 @@ type loginAnswer struct {
 	err     error
 }
 
-// Connect makes a stream with dial and waits until the leader has answered over
-// it. When a later stream breaks, redial makes another one, again and again for
-// 30 seconds; nil stands for no resumption.
-func Connect(ctx context.Context, dial, redial Dial) (*Leader, error) {
-	stream, err := dial(ctx)
+// Connect waits until the leader at the other end of stream, a unix(7) socket of
+// type SOCK_STREAM, has answered. The stream belongs to it from now on.
+func Connect(ctx context.Context, stream *net.UnixConn) (*Leader, error) {
+	c, err := newConn(stream)
 	if err != nil {
 		return nil, fmt.Errorf("connect to leader: %w", err)
 	}
-	l := &Leader{link: frame.NewLink(), redial: redial, done: make(chan struct{}), channels: map[uint16]*channel{}}
-	l.ctx, l.cancel = context.WithCancel(context.Background())
-	_, _ = rand.Read(l.token[:]) // never fails
-	go l.serve(stream)
-	if err := l.Ping(ctx); err != nil {
+	l := &Leader{conn: c, done: make(chan struct{}), patience: startTimeout, channels: map[uint16]*channel{}}
+	go l.serve()
+	hello := frame.HelloMessage{Version: frame.Version}
+	err = c.send(ctx.Done(), frame.Frame{Type: frame.Hello, Payload: hello.Encode()})
+	if err == nil {
+		err = l.Ping(ctx)
+	}
+	if err != nil {
 		_ = l.Close()
 		return nil, fmt.Errorf("connect to leader: %w", err)
 	}
-	l.mu.Lock()
-	l.connected = true
-	l.mu.Unlock()
 	return l, nil
+}
+
+// serve handles what the leader sends until it is gone.
+func (l *Leader) serve() {
+	defer close(l.done)
+	l.conn.close(frame.FromLeader(l.conn).Serve(l.handle))
+	l.conn.writer.Wait()
+	cause := l.conn.reason()
+	l.mu.Lock()
+	l.err = cause
+	channels := l.channels
+	l.channels = nil
+	l.mu.Unlock()
+	for _, c := range channels {
+		c.end(cause)
+	}
 }
 
 // Ping asks the leader whether it is alive, and waits for the answer.
@@ -153,7 +152,7 @@ func (l *Leader) Ping(ctx context.Context) error {
 	}
 	l.pings = append(l.pings, pong)
 	l.mu.Unlock()
-	if err := l.link.Send(frame.Frame{Type: frame.Ping}); err != nil { // it does not wait
+	if err := l.conn.send(nil, frame.Frame{Type: frame.Ping}); err != nil { // it does not wait
 		return fmt.Errorf("ping leader: %w", err)
 	}
 	select {
@@ -201,7 +200,7 @@ const startTimeout = 15 * time.Second
 // Start runs a program and returns once it runs. The caller must Close what it
 // gets.
 func (l *Leader) Start(ctx context.Context, p Program) (Stream, error) {
-	ctx, cancel := context.WithTimeout(ctx, startTimeout)
+	ctx, cancel := context.WithTimeout(ctx, l.patience)
 	defer cancel()
 	m := frame.OpenMessage{
 		Path: p.Path, Argv: p.Argv, Env: p.Env, Dir: p.Dir,
@@ -244,8 +243,8 @@ func (l *Leader) open() (*channel, error) {
 
 // send queues a frame unless ctx ends first.
 func (l *Leader) send(ctx context.Context, f frame.Frame) error {
-	err := l.link.SendUntil(ctx.Done(), f)
-	if errors.Is(err, frame.ErrStopped) {
+	err := l.conn.send(ctx.Done(), f)
+	if errors.Is(err, errStopped) {
 		return context.Cause(ctx)
 	}
 	return err
@@ -264,11 +263,10 @@ func (l *Leader) Err() error {
 	}
 }
 
-// Close leaves the leader alone, which ends itself some time later. Everything
-// that waits for it ends with ErrClosed.
+// Close hangs up: the leader ends its programs and itself. Everything that waits
+// for it ends with ErrClosed.
 func (l *Leader) Close() error {
-	_ = l.link.Close(ErrClosed)
-	l.cancel()
+	l.conn.close(ErrClosed)
 	<-l.done
 	return nil
 }

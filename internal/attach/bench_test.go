@@ -1,41 +1,19 @@
 package attach
 
 import (
-	"context"
-	"io"
-	"net"
-	"path/filepath"
 	"testing"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
-// socketPair is a stream as Podman gives them.
-func socketPair(b *testing.B) (front, leader net.Conn) {
-	b.Helper()
-	l, err := net.Listen("unix", filepath.Join(b.TempDir(), "s"))
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer l.Close()
-	front, err = net.Dial("unix", l.Addr().String())
-	if err != nil {
-		b.Fatal(err)
-	}
-	if leader, err = l.Accept(); err != nil {
-		b.Fatal(err)
-	}
-	return front, leader
-}
-
 // benchmark runs f with a program on a leader whose frames handle gets.
-func benchmark(b *testing.B, handle func(*frame.Link, frame.Frame) error, f func(link *frame.Link, c Stream)) {
+func benchmark(b *testing.B, handle func(*peer, frame.Frame) error, f func(link *peer, c Stream)) {
 	front, leader := socketPair(b)
-	link := frame.NewLink()
+	link := &peer{UnixConn: leader}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		_ = link.RunLeader(leader, func(f frame.Frame) error {
+		link.serve(func(f frame.Frame) error {
 			switch f.Type {
 			case frame.Ping:
 				return link.Send(frame.Frame{Type: frame.Pong})
@@ -45,13 +23,13 @@ func benchmark(b *testing.B, handle func(*frame.Link, frame.Frame) error, f func
 			return handle(link, f)
 		})
 	}()
-	l, err := Connect(b.Context(), func(context.Context) (io.ReadWriteCloser, error) { return front, nil }, nil)
+	l, err := Connect(b.Context(), front)
 	if err != nil {
 		b.Fatal(err)
 	}
 	defer func() {
 		_ = l.Close()
-		_ = link.Close(nil)
+		_ = link.Close()
 		<-done
 	}()
 	c, err := l.Start(b.Context(), Program{})
@@ -65,14 +43,14 @@ func benchmark(b *testing.B, handle func(*frame.Link, frame.Frame) error, f func
 // BenchmarkOutput is bulk from a program.
 func BenchmarkOutput(b *testing.B) {
 	window := make(chan int, 100)
-	handle := func(_ *frame.Link, f frame.Frame) error {
+	handle := func(_ *peer, f frame.Frame) error {
 		if f.Type == frame.Window {
 			n, _ := frame.DecodeWindow(f.Payload)
 			window <- int(n)
 		}
 		return nil
 	}
-	benchmark(b, handle, func(link *frame.Link, c Stream) {
+	benchmark(b, handle, func(link *peer, c Stream) {
 		b.SetBytes(frame.MaxData)
 		go func() {
 			left := frame.InitialWindow
@@ -94,13 +72,13 @@ func BenchmarkOutput(b *testing.B) {
 
 // BenchmarkInput is bulk to a program.
 func BenchmarkInput(b *testing.B) {
-	handle := func(link *frame.Link, f frame.Frame) error {
+	handle := func(link *peer, f frame.Frame) error {
 		if f.Type == frame.Data {
 			return link.Send(frame.Frame{Type: frame.Window, Channel: 1, Payload: frame.EncodeWindow(uint32(len(f.Payload)))})
 		}
 		return nil
 	}
-	benchmark(b, handle, func(_ *frame.Link, c Stream) {
+	benchmark(b, handle, func(_ *peer, c Stream) {
 		b.SetBytes(frame.MaxData)
 		payload := make([]byte, frame.MaxData)
 		for range b.N {
@@ -113,14 +91,14 @@ func BenchmarkInput(b *testing.B) {
 
 // BenchmarkEcho is a key that is struck and comes back.
 func BenchmarkEcho(b *testing.B) {
-	handle := func(link *frame.Link, f frame.Frame) error {
+	handle := func(link *peer, f frame.Frame) error {
 		if f.Type != frame.Data {
 			return nil
 		}
 		_ = link.Send(frame.Frame{Type: frame.Window, Channel: 1, Payload: frame.EncodeWindow(uint32(len(f.Payload)))})
 		return link.Send(f)
 	}
-	benchmark(b, handle, func(_ *frame.Link, c Stream) {
+	benchmark(b, handle, func(_ *peer, c Stream) {
 		echoed := make(chan struct{})
 		go func() { _ = c.Copy(func([]byte) error { echoed <- struct{}{}; return nil }, nil) }()
 		for range b.N {

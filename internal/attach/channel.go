@@ -374,7 +374,7 @@ func (c *channel) Close() error {
 	l.mu.Unlock()
 	c.end(ErrClosed)
 	if known && !finished {
-		_ = l.link.Send(frame.Frame{Type: frame.Close, Channel: c.number}) // it does not wait
+		_ = l.conn.send(nil, frame.Frame{Type: frame.Close, Channel: c.number}) // it does not wait
 	}
 	return nil
 }

@@ -1,8 +1,6 @@
 package attach
 
 import (
-	"bytes"
-	"context"
 	"encoding/binary"
 	"io"
 	"sync"
@@ -30,8 +28,20 @@ func FuzzLeader(f *testing.F) {
 	f.Add(wire(pong, account, of(frame.Failed, 1, "no")))
 	f.Add(wire(pong, of(frame.Failed, 0, "no"), opened, of(frame.Stderr, 1, "x"), of(frame.Window, 1, "\x00\x00\x00\x01")))
 	f.Fuzz(func(t *testing.T, said []byte) {
-		dial := func(context.Context) (io.ReadWriteCloser, error) { return newParrot(said), nil }
-		l, err := Connect(t.Context(), dial, nil)
+		front, leader := socketPair(t)
+		var parrot sync.WaitGroup
+		defer parrot.Wait()
+		parrot.Go(func() { // says what it has learnt, hears everything, and ends
+			hello := frame.HelloMessage{Version: frame.Version}
+			p := peer{UnixConn: leader}
+			_ = p.Send(frame.Frame{Type: frame.Hello, Payload: hello.Encode()})
+			_, _ = io.ReadFull(leader, make([]byte, 18)) // hello and ping
+			_, _ = leader.Write(said)
+			_ = leader.CloseWrite()
+			_, _ = io.Copy(io.Discard, leader)
+			_ = leader.Close()
+		})
+		l, err := Connect(t.Context(), front)
 		if err != nil {
 			return
 		}
@@ -51,35 +61,3 @@ func FuzzLeader(f *testing.F) {
 		_, _ = c.Wait(t.Context())
 	})
 }
-
-// parrot is a stream to a leader that answers the hello, then says what it has
-// learnt, and ends.
-type parrot struct {
-	mu    sync.Mutex
-	said  *bytes.Reader
-	hello chan []byte
-}
-
-func newParrot(said []byte) *parrot {
-	return &parrot{said: bytes.NewReader(said), hello: make(chan []byte, 1)}
-}
-
-func (p *parrot) Write(b []byte) (int, error) {
-	if b[0] == byte(frame.Hello) {
-		p.hello <- bytes.Clone(b)
-	}
-	return len(b), nil
-}
-
-func (p *parrot) Read(b []byte) (int, error) {
-	select {
-	case h := <-p.hello: // the front end's own: same version and token, nothing received
-		return copy(b, h), nil
-	default:
-		p.mu.Lock()
-		defer p.mu.Unlock()
-		return p.said.Read(b)
-	}
-}
-
-func (p *parrot) Close() error { return nil }

@@ -17,7 +17,6 @@ func violation(format string, args ...any) error {
 // link.
 func (l *Leader) handle(f frame.Frame) error {
 	l.mu.Lock()
-	l.heard = true
 	c := l.channels[f.Channel]
 	if c != nil {
 		l.mu.Unlock()

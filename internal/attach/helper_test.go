@@ -2,11 +2,11 @@ package attach
 
 import (
 	"bytes"
-	"context"
 	"errors"
-	"io"
 	"net"
+	"os"
 	"sync"
+	"syscall"
 	"testing"
 
 	"go.uber.org/goleak"
@@ -19,48 +19,87 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // fake is a leader in the same process. It answers pings and logins, and opens
 // channels; what else it does is up to on.
 type fake struct {
-	t    *testing.T
-	link *frame.Link
-	on   func(f frame.Frame) error // may be nil; gets a copy of the payload, with mu held
-	runs sync.WaitGroup
+	t     *testing.T
+	link  peer
+	front *net.UnixConn
+	on    func(f frame.Frame) error // may be nil; gets a copy of the payload, with mu held
+	runs  sync.WaitGroup
 
 	mu      sync.Mutex // guards all below
 	account frame.AccountMessage
-	deaf    bool // streams connect and nobody is there
+	deaf    bool // nobody is there
 	refuses bool // says no to everything
 	mute    bool // does not answer Open
-	stream  net.Conn
-	dials   int
 }
 
 var someAccount = frame.AccountMessage{Name: "root", Home: "/root", Shell: "/bin/bash"}
 
 func newFake(t *testing.T, on func(*fake, frame.Frame) error) *fake {
-	s := &fake{t: t, link: frame.NewLink(), account: someAccount}
+	front, leader := socketPair(t)
+	s := &fake{t: t, front: front, link: peer{UnixConn: leader}, account: someAccount}
 	if on != nil {
 		s.on = func(f frame.Frame) error { return on(s, f) }
 	}
+	t.Cleanup(func() {
+		s.front.Close()
+		s.link.Close()
+		s.runs.Wait()
+	})
 	return s
 }
 
-// dial is a Dial to it.
-func (s *fake) dial(context.Context) (io.ReadWriteCloser, error) {
-	front, leader := net.Pipe()
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stream = leader
-	s.dials++
-	if !s.deaf {
-		s.runs.Go(func() { _ = s.link.RunLeader(leader, s.handle) })
+// socketPair returns both ends of a stream.
+func socketPair(t testing.TB) (front, leader *net.UnixConn) {
+	t.Helper()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return front, nil
+	var ends [2]*net.UnixConn
+	for i, fd := range pair {
+		file := os.NewFile(uintptr(fd), "")
+		c, err := net.FileConn(file)
+		file.Close()
+		if err != nil {
+			t.Fatal(err)
+		}
+		ends[i] = c.(*net.UnixConn)
+	}
+	return ends[0], ends[1]
 }
 
-// cut breaks the present stream.
-func (s *fake) cut() {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.stream.Close()
+// peer is a leader's end that frames are sent from.
+type peer struct {
+	*net.UnixConn
+	turn sync.Mutex
+}
+
+func (p *peer) Send(f frame.Frame) error {
+	header, err := f.Header()
+	if err != nil {
+		return err
+	}
+	p.turn.Lock()
+	defer p.turn.Unlock()
+	_, err = p.Write(append(header[:], f.Payload...))
+	return err
+}
+
+// serve says hello and hands on what comes, until it ends.
+func (p *peer) serve(handle func(frame.Frame) error) {
+	hello := frame.HelloMessage{Version: frame.Version}
+	if p.Send(frame.Frame{Type: frame.Hello, Payload: hello.Encode()}) == nil {
+		_ = frame.FromFront(p).Serve(handle)
+	}
+	_ = p.Close()
+}
+
+// dial starts the fake and returns the front end's end of its stream.
+func (s *fake) dial() *net.UnixConn {
+	if !s.deaf {
+		s.runs.Go(func() { s.link.serve(s.handle) })
+	}
+	return s.front
 }
 
 func (s *fake) handle(f frame.Frame) error {
@@ -108,18 +147,22 @@ func eof(channel uint16) frame.Frame { return frame.Frame{Type: frame.EOF, Chann
 // connect returns a front end of s that the test's end closes.
 func (s *fake) connect() *Leader {
 	s.t.Helper()
-	l, err := Connect(s.t.Context(), s.dial, s.dial)
+	l, err := Connect(s.t.Context(), s.dial())
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	s.t.Cleanup(func() { s.end(l) })
+	s.t.Cleanup(func() { _ = l.Close() })
 	return l
 }
 
-func (s *fake) end(l *Leader) {
-	_ = l.Close()
-	_ = s.link.Close(nil)
-	s.runs.Wait()
+// heard waits until the leader has handled all that was sent.
+func (s *fake) heard(l *Leader) {
+	s.t.Helper()
+	if err := l.Ping(s.t.Context()); err != nil {
+		s.t.Error(err)
+	}
+	s.mu.Lock() // what it keeps is its own
+	defer s.mu.Unlock()
 }
 
 func (s *fake) start(l *Leader) Stream {

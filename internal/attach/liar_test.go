@@ -4,7 +4,6 @@ import (
 	"errors"
 	"strings"
 	"testing"
-	"testing/synctest"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -47,31 +46,26 @@ func TestLyingLeader(t *testing.T) {
 		"stderr beyond what is left":  append(flood[:len(flood)-1:len(flood)-1], of(frame.Stderr, 1, "x")),
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newFake(t, nil)
-				l := s.connect()
-				c := s.start(l)
-				for _, f := range frames {
-					_ = s.link.Send(f)
-				}
-				<-l.Done()
-				if err := l.Err(); err == nil {
-					t.Error("the leader is still there")
-				}
-				<-c.Exited()
-				_, _ = c.Wait(t.Context())
-				var out collect
-				_ = out.copy(c) // that it ends is the test
-				if _, err := l.Start(t.Context(), Program{}); err == nil {
-					t.Error("a program was started")
-				}
-				if err := c.Resize(t.Context(), Size{}); err == nil {
-					t.Error("a terminal was resized")
-				}
-				if s.dials != 1 {
-					t.Error("a liar was dialled again")
-				}
-			})
+			s := newFake(t, nil)
+			l := s.connect()
+			c := s.start(l)
+			for _, f := range frames {
+				_ = s.link.Send(f)
+			}
+			<-l.Done()
+			if err := l.Err(); err == nil {
+				t.Error("the leader is still there")
+			}
+			<-c.Exited()
+			_, _ = c.Wait(t.Context())
+			var out collect
+			_ = out.copy(c) // that it ends is the test
+			if _, err := l.Start(t.Context(), Program{}); err == nil {
+				t.Error("a program was started")
+			}
+			if err := c.Resize(t.Context(), Size{}); err == nil {
+				t.Error("a terminal was resized")
+			}
 		})
 	}
 }
@@ -92,100 +86,87 @@ func TestLyingAccounts(t *testing.T) {
 		"NUL in the middle": func(m *frame.AccountMessage) { m.Shell = "/bin/\x00sh" },
 	} {
 		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				s := newFake(t, nil)
-				change(&s.account)
-				l := s.connect()
-				if a, err := l.Login(t.Context(), frame.LoginMessage{}); err == nil || a != (Account{}) || len(err.Error()) > 1000 {
-					t.Errorf("Login = %+v, %v", a, err)
-				}
-				<-l.Done()
-			})
+			s := newFake(t, nil)
+			change(&s.account)
+			l := s.connect()
+			if a, err := l.Login(t.Context(), frame.LoginMessage{}); err == nil || a != (Account{}) || len(err.Error()) > 1000 {
+				t.Errorf("Login = %+v, %v", a, err)
+			}
+			<-l.Done()
 		})
 	}
 }
 
 func TestAccountComesOnce(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newFake(t, nil)
-		l := s.connect()
-		if _, err := l.Login(t.Context(), frame.LoginMessage{}); err != nil {
-			t.Fatal(err)
-		}
-		s.say(of(frame.Account, 0, string(someAccount.Encode())))
-		<-l.Done()
-	})
+	s := newFake(t, nil)
+	l := s.connect()
+	if _, err := l.Login(t.Context(), frame.LoginMessage{}); err != nil {
+		t.Fatal(err)
+	}
+	s.say(of(frame.Account, 0, string(someAccount.Encode())))
+	<-l.Done()
 }
 
 func TestFramesBeforeOpened(t *testing.T) {
 	for _, f := range []frame.Frame{data(1, "x"), eof(1), exit(1, frame.ExitMessage{}), of(frame.Window, 1, string(frame.EncodeWindow(1)))} {
-		synctest.Test(t, func(t *testing.T) {
-			s := newFake(t, func(s *fake, _ frame.Frame) error { return s.link.Send(f) })
-			s.mute = true
-			l := s.connect()
-			if c, err := l.Start(t.Context(), Program{}); err == nil || c != nil {
-				t.Errorf("Start = %v, %v", c, err)
-			}
-			<-l.Done()
-			if !strings.Contains(l.Err().Error(), "before it was opened") {
-				t.Errorf("%c: Err = %v", f.Type, l.Err())
-			}
-		})
+		s := newFake(t, func(s *fake, _ frame.Frame) error { return s.link.Send(f) })
+		s.mute = true
+		l := s.connect()
+		if c, err := l.Start(t.Context(), Program{}); err == nil || c != nil {
+			t.Errorf("Start = %v, %v", c, err)
+		}
+		<-l.Done()
+		if !strings.Contains(l.Err().Error(), "before it was opened") {
+			t.Errorf("%c: Err = %v", f.Type, l.Err())
+		}
 	}
 }
 
 // TestLateFrames: what crosses with Close is nothing bad, more than that is.
 func TestLateFrames(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newFake(t, nil)
-		l := s.connect()
-		c := s.start(l)
-		_ = c.Close()
-		synctest.Wait()
-		for range frame.InitialWindow / frame.MaxData {
-			s.say(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)})
-		}
-		s.say(exit(1, frame.ExitMessage{}), eof(1))
-		if err := l.Ping(t.Context()); err != nil {
-			t.Error(err)
-		}
-		if how, err := c.Wait(t.Context()); !errors.Is(err, ErrClosed) {
-			t.Errorf("Wait of what was closed = %v, %v", how, err)
-		}
+	s := newFake(t, nil)
+	l := s.connect()
+	c := s.start(l)
+	_ = c.Close()
+	for range frame.InitialWindow / frame.MaxData {
 		s.say(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)})
-		<-l.Done()
-		if !strings.Contains(l.Err().Error(), "closed long ago") {
-			t.Errorf("Err = %v", l.Err())
-		}
-	})
+	}
+	s.say(exit(1, frame.ExitMessage{}), eof(1))
+	if err := l.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if how, err := c.Wait(t.Context()); !errors.Is(err, ErrClosed) {
+		t.Errorf("Wait of what was closed = %v, %v", how, err)
+	}
+	s.say(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)})
+	<-l.Done()
+	if !strings.Contains(l.Err().Error(), "closed long ago") {
+		t.Errorf("Err = %v", l.Err())
+	}
 }
 
 // TestNumbersToCome: that a channel was closed allows nothing for the next.
 func TestNumbersToCome(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newFake(t, nil)
-		l := s.connect()
-		_ = s.start(l).Close()
-		s.say(data(2, "x"))
-		<-l.Done()
-		if !strings.Contains(l.Err().Error(), "never opened") {
-			t.Errorf("Err = %v", l.Err())
-		}
-	})
+	s := newFake(t, nil)
+	l := s.connect()
+	_ = s.start(l).Close()
+	s.say(data(2, "x"))
+	<-l.Done()
+	if !strings.Contains(l.Err().Error(), "never opened") {
+		t.Errorf("Err = %v", l.Err())
+	}
 }
 
 // TestLastWords: output that came before the leader went is handed on.
 func TestLastWords(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		s := newFake(t, nil)
-		l := s.connect()
-		c := s.start(l)
-		s.say(data(1, "last words"))
-		_ = s.link.Send(data(7, "lie"))
-		<-l.Done()
-		var out collect
-		if err := out.copy(c); err == nil || out.stdout.String() != "last words" {
-			t.Errorf("Copy = %v, %q", err, out.stdout.String())
-		}
-	})
+	s := newFake(t, nil)
+	l := s.connect()
+	c := s.start(l)
+	s.say(data(1, "last words"))
+	_ = s.link.Send(data(7, "lie"))
+	<-l.Done()
+	var out collect
+	if err := out.copy(c); err == nil || out.stdout.String() != "last words" {
+		t.Errorf("Copy = %v, %q", err, out.stdout.String())
+	}
 }

@@ -103,7 +103,8 @@ const (
 
 // Podman says where the container engine answers.
 type Podman struct {
-	Socket string `koanf:"socket"` // absolute path of a unix(7) socket
+	Socket   string `koanf:"socket"`   // absolute path of a unix(7) socket
+	Handover string `koanf:"handover"` // that of the helper that hands out streams to targets
 }
 
 // Target is the system an attacker lands in.
@@ -218,7 +219,7 @@ func Default() Config {
 			RetainAge:    0,
 			RetainBytes:  10 * GiB,
 		},
-		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock"},
+		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock", Handover: "/run/sandtrap-pods/handover.sock"},
 		Target: Target{
 			Name:     "debian",
 			Image:    "localhost/sandtrap-target-debian:latest",

@@ -150,6 +150,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"two keys", key("auth", `credentials: [{user: a, public_key: "`+someKey+`\n`+someKey+`"}]`), "auth.credentials[0].public_key: is not one line of an authorized_keys file (such as ssh-ed25519 AAAA… comment)"},
 		{"long password", key("auth", "credentials: [{user: a, password: "+strings.Repeat("x", 1025)+"}]"), "auth.credentials[0].password: is longer than 1024 bytes"},
 		{"socket", key("podman", "socket: podman.sock"), `podman.socket: "podman.sock" is not an absolute path`},
+		{"handover", key("podman", "handover: /"+strings.Repeat("x", 107)), "podman.handover: is longer than the 107 bytes a socket's path may have"},
 		{"long socket", key("podman", "socket: /"+strings.Repeat("x", 107)), "podman.socket: is longer than the 107 bytes a socket's path may have"},
 		{"image", key("target", "image: ''"), `target.image: "" is not the name of an image`},
 		{"hostname", key("target", "hostname: srv_01"), `target.hostname: "srv_01" is not a host name of one label (letters, digits and - inside, at most 63)`},

@@ -79,11 +79,8 @@ func (c *checker) check(config Config) {
 	c.ssh(config.SSH)
 	c.credentials(config.Auth)
 	c.target(config.Target)
-	c.path("podman.socket", config.Podman.Socket)
-	// sun_path of unix(7) holds 108 bytes with the zero at the end.
-	if len(config.Podman.Socket) > 107 {
-		c.blame("podman.socket", "is longer than the 107 bytes a socket's path may have")
-	}
+	c.socket("podman.socket", config.Podman.Socket)
+	c.socket("podman.handover", config.Podman.Handover)
 	c.path("state_dir", config.StateDir)
 	// With a layer missing, what two keys say together means nothing.
 	if sound && config.Pool.Min > config.Pool.Max {
@@ -144,6 +141,15 @@ func (c *checker) path(key, value string) {
 		c.blame(key, "%q is not an absolute path", clip(value))
 	case filepath.Clean(value) != value || value == "/" || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
 		c.blame(key, "%q is not a plain path", clip(value))
+	}
+}
+
+// socket checks the path of a unix(7) socket.
+func (c *checker) socket(key, path string) {
+	c.path(key, path)
+	// sun_path holds 108 bytes with the zero at the end.
+	if len(path) > 107 {
+		c.blame(key, "is longer than the 107 bytes a socket's path may have")
 	}
 }
 

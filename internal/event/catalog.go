@@ -21,7 +21,6 @@ const (
 	AuthAttempt    Kind = "auth.attempt"
 	SessionOpen    Kind = "session.open"
 	SessionLease   Kind = "session.lease"
-	SessionResume  Kind = "session.resume"
 	SessionFail    Kind = "session.fail"
 	SessionClose   Kind = "session.close"
 	SessionRecover Kind = "session.recover"
@@ -82,7 +81,6 @@ var Catalog = []Definition{
 	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
 	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
 	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms", "previous_session", "returned"}},
-	{SessionResume, "c105487a7a78f24a141971e1c1b9dcb1", Warning, "Stream to the target was broken and resumed", []string{"target", "container"}},
 	{SessionFail, "a1941bdcdb6a4b999c0e80e7564ddbcc", Error, "Session could not be served", []string{"stage", "error"}},
 	{SessionClose, "11217afb5e8f4686ace7d76587580e78", Notice, "Session closed", []string{"duration_ms", "channels", "input_bytes", "output_bytes", "container", "reason"}},
 	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},

@@ -90,7 +90,7 @@ func TestCatalogueShowsNothingHostile(t *testing.T) {
 // identity.
 func ofService(k Kind) bool {
 	return strings.HasPrefix(string(k), "server.") || strings.HasPrefix(string(k), "pool.") ||
-		k == SessionRecover || k == SessionResume || k == TargetReturn || k == TargetStop
+		k == SessionRecover || k == TargetReturn || k == TargetStop
 }
 
 // hasRecording reports whether sandtrap show has something to tell about the

@@ -19,7 +19,6 @@ var about = map[Kind]string{
 	AuthAttempt:    "A credential was tried. For a public key there may be two events: the key was\noffered, then the client proved that it holds the private key.",
 	SessionOpen:    "A client has logged in and its evidence directory exists. The connection's\nidentifier is the session's.",
 	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name. If it is that of an earlier session, *previous\\_session* names it.",
-	SessionResume:  "The connection to the program inside the target that serves the session had\nbroken, as when Podman's service was restarted. The session goes on.",
 	SessionFail:    "Something that the attacker asked for could not be done on our side, or could\nnot be recorded. The client saw an ordinary failure.",
 	SessionClose:   "The connection is gone, the container is stopped and the evidence is complete.",
 	SessionRecover: "At the start a session was found open that a crash had cut off. Its evidence\nwas closed with what was on disk.",
@@ -103,7 +102,6 @@ var inJournal = map[Kind][]string{
 	PoolEmpty:      {"target", "waiting"},
 	AuthAttempt:    {"method", "accepted"},
 	SessionLease:   {"target", "container"},
-	SessionResume:  {"target", "container"},
 	SessionClose:   {"channels", "input_bytes", "output_bytes"},
 	SessionRecover: {"recovered_session"},
 	ShellStart:     {"channel", "account"},
@@ -152,8 +150,8 @@ until one can be.
 
 The first name is that in JSON, the second that in the journal. An event of the
 service itself has no identity, that is none of the fields from **session** on:
-these are **server.\***, **pool.\*** and **session.recover**. **target.\*** and
-**session.resume** have a session and no addresses.
+these are **server.\***, **pool.\*** and **session.recover**. **target.\***
+have a session and no addresses.
 
 **time**
 : UTC with nanoseconds. The journal has its own time.

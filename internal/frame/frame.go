@@ -1,9 +1,7 @@
 // Package frame is the language between SandTrap and the session leader, the
-// small program of ours that waits inside a target. It has two layers: frames,
-// which are typed messages about numbered channels, and a Link, which carries
-// frames over a byte stream that may break and be replaced without losing any.
-// docs/leader-protocol.md describes both. The package is linked into the leader,
-// so it imports next to nothing.
+// small program of ours that waits inside a target: typed messages about numbered
+// channels, over a stream. docs/leader-protocol.md describes it. The package is
+// linked into the leader, so it imports next to nothing.
 package frame
 
 import (
@@ -12,15 +10,18 @@ import (
 )
 
 // Version is the protocol's. Both sides must have the same.
-const Version = 1
+const Version = 2
+
+// Descriptor is the number at which process 1 of a container that starts has the
+// front end's end of the leader's stream, a connected unix(7) socket.
+const Descriptor = 100
 
 // Type says what a frame is about.
 type Type byte
 
 // The types. Those marked ">" go to the leader, "<" come from it.
 const (
-	Hello   Type = 'H' // ><  begins every stream; not counted, never sent again
-	Ack     Type = 'K' // ><  how much has been received: an offset, 8 bytes; the link's own
+	Hello   Type = 'H' // ><  the first of each side, and no other
 	Ping    Type = 'P' // >   asks for a Pong
 	Pong    Type = 'Q' //  <
 	Login   Type = 'L' // >   once: who the attacker is
@@ -41,6 +42,8 @@ const (
 // Bounds in bytes.
 const (
 	headerSize = 8
+	// MaxFrame bounds a whole frame.
+	MaxFrame = MaxPayload + headerSize
 	// MaxData bounds the payload of Data and Stderr.
 	MaxData = 32 << 10
 	// MaxPayload bounds the payload of any frame; only Open needs so much.
@@ -72,6 +75,8 @@ type malformed string
 func (m malformed) Error() string { return ErrMalformed.Error() + ": " + string(m) }
 func (malformed) Unwrap() error   { return ErrMalformed }
 
+var errNotSendable = errors.New("frame is too long or on a channel where there is none")
+
 // failure is an error with the attempt that it ended.
 type failure struct {
 	attempt string
@@ -90,7 +95,7 @@ func (t Type) limit() int {
 		return MaxPayload
 	case Ping, Pong, EOF, Close, Opened:
 		return 0
-	case Hello, Ack, Login, Account, Failed, Window, Resize, Signal, Exit:
+	case Hello, Login, Account, Failed, Window, Resize, Signal, Exit:
 		return 4 << 10
 	}
 	return -1
@@ -100,7 +105,7 @@ func (t Type) limit() int {
 // toFront whether the leader may.
 func (t Type) toLeader() bool {
 	switch t {
-	case Ack, Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close:
+	case Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close:
 		return true
 	}
 	return false
@@ -108,7 +113,7 @@ func (t Type) toLeader() bool {
 
 func (t Type) toFront() bool {
 	switch t {
-	case Ack, Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit:
+	case Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit:
 		return true
 	}
 	return false
@@ -117,28 +122,21 @@ func (t Type) toFront() bool {
 // global reports whether t is about the link as a whole: its channel is 0.
 func (t Type) global() bool {
 	switch t {
-	case Hello, Ack, Ping, Pong, Login, Account:
+	case Hello, Ping, Pong, Login, Account:
 		return true
 	}
 	return false
 }
 
-// prompt reports whether a frame of type t does not wait for room, so that it can
-// be sent by whoever reads, or gives up. Answers are as few as what the other side
-// asks, a channel is closed once, and who pings is to wait for the answers.
-func (t Type) prompt() bool {
-	switch t {
-	case Ping, Pong, Account, Opened, Failed, Close:
-		return true
+// Header returns the header of f. An error says that f cannot be sent.
+func (f *Frame) Header() (h [headerSize]byte, err error) {
+	if len(f.Payload) > f.Type.limit() || f.Type.global() && f.Channel != 0 {
+		return h, errNotSendable
 	}
-	return false
-}
-
-// appendHeader appends the header of f, whose payload fits its type.
-func (f *Frame) appendHeader(b []byte) []byte {
-	b = append(b, byte(f.Type), 0)
-	b = binary.BigEndian.AppendUint16(b, f.Channel)
-	return binary.BigEndian.AppendUint32(b, uint32(len(f.Payload)))
+	h[0] = byte(f.Type)
+	binary.BigEndian.PutUint16(h[2:], f.Channel)
+	binary.BigEndian.PutUint32(h[4:], uint32(len(f.Payload)))
+	return h, nil
 }
 
 // parseHeader reads a header, whose payload comes behind it, and checks what can

@@ -2,7 +2,6 @@ package frame
 
 import (
 	"bytes"
-	"encoding/binary"
 	"errors"
 	"io"
 	"testing"
@@ -21,66 +20,38 @@ func seeds(f *testing.F, types ...Type) {
 		}
 	}
 	f.Add(bytes.Clone(w.Bytes()), uint16(1))
-	w.frame(Ack, 0, binary.BigEndian.AppendUint64(nil, 1))
-	f.Add(bytes.Clone(w.Bytes()), uint16(4096))
-	f.Add(new(wire).hello(func(m *HelloMessage) { m.Received = 1 }).Bytes(), uint16(3))
 	f.Add([]byte("GET / HTTP/1.1\r\n\r\n"), uint16(100))
 }
 
-// feed says what arrives in pieces of size bytes, and hears everything.
-type feed struct {
-	said *bytes.Reader
-	size int
-}
-
-func (s *feed) Read(p []byte) (int, error)  { return s.said.Read(p[:min(len(p), s.size)]) }
-func (s *feed) Write(p []byte) (int, error) { return len(p), nil }
-
-// check runs one side against what the other says, twice, as a link would be
-// resumed.
-func check(t *testing.T, said []byte, size uint16, run func(*Link, io.ReadWriter, func(Frame) error) error, valid func(Type) bool) {
-	l := NewLink()
-	_ = l.Send(Frame{Type: Ping})
-	_ = l.Send(Frame{Data, 1, []byte("something")})
+// check reads what the other side says, in pieces of size bytes.
+func check(t *testing.T, said []byte, size uint16, r func(io.Reader) *Reader, valid func(Type) bool) {
 	total := 0
-	handle := func(f Frame) error {
-		if !valid(f.Type) || f.Type == Ack || len(f.Payload) > f.Type.limit() {
+	reader := r(&chunks{rest: said, limit: 1 + int(size)})
+	err := reader.Serve(func(f Frame) error {
+		if !valid(f.Type) || len(f.Payload) > f.Type.limit() || f.Type.global() && f.Channel != 0 {
 			t.Errorf("%c with %d bytes was handed on", f.Type, len(f.Payload))
 		}
 		total += headerSize + len(f.Payload)
 		return nil
+	})
+	if !errors.Is(err, ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("the end is %v", err)
 	}
-	for range 2 {
-		err := run(l, &feed{bytes.NewReader(said), 1 + int(size)}, handle)
-		if err == nil {
-			t.Error("no error at the end")
-		}
-		if closed := l.Err(); closed != nil && !errors.Is(closed, ErrMalformed) {
-			t.Errorf("closed with %v", closed)
-		}
+	if total > len(said) || len(reader.b) > max(reader.keep, MaxFrame) {
+		t.Errorf("%d bytes of frames from %d, buffer of %d", total, len(said), len(reader.b))
 	}
-	if total > 2*len(said) || l.kept.memory() > maxKept+2*largeBlock {
-		t.Errorf("%d bytes of frames from %d, buffer of %d", total, len(said), l.kept.memory())
-	}
-	_ = l.Close(nil)
 }
 
 // FuzzFront is a front end whose leader says anything.
 func FuzzFront(f *testing.F) {
 	seeds(f, Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit)
-	f.Fuzz(func(t *testing.T, said []byte, size uint16) {
-		check(t, said, size, func(l *Link, rw io.ReadWriter, handle func(Frame) error) error {
-			return l.RunFront(rw, testToken, handle)
-		}, Type.toFront)
-	})
+	f.Fuzz(func(t *testing.T, said []byte, size uint16) { check(t, said, size, FromLeader, Type.toFront) })
 }
 
 // FuzzLeader is a leader whose front end says anything.
 func FuzzLeader(f *testing.F) {
 	seeds(f, Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close)
-	f.Fuzz(func(t *testing.T, said []byte, size uint16) {
-		check(t, said, size, (*Link).RunLeader, Type.toLeader)
-	})
+	f.Fuzz(func(t *testing.T, said []byte, size uint16) { check(t, said, size, FromFront, Type.toLeader) })
 }
 
 // message is what all messages can do.
@@ -110,7 +81,7 @@ func fuzzMessage[T any, M message[T]](f *testing.F, some T) {
 }
 
 var (
-	someHello   = HelloMessage{Version: 1, Token: testToken, Received: 1 << 40}
+	someHello   = HelloMessage{Version: 1}
 	someLogin   = LoginMessage{User: "root\x00\xff", Fallback: "root", Policy: PolicyCreate, Source: "192.0.2.1"}
 	someAccount = AccountMessage{Name: "root", UID: 1, GID: 2, Home: "/root", Shell: "/bin/bash", Made: true}
 	someSize    = Size{Columns: 80, Rows: 24, Width: 640, Height: 480}

@@ -56,21 +56,13 @@ type ExitMessage struct {
 	CoreDumped bool
 }
 
-// HelloMessage is the payload of Hello. Token is the front end's secret, the same
-// for every stream of one link; the leader repeats it. Received is the offset up
-// to which the sender has the other side's frames.
-type HelloMessage struct {
-	Version  uint16
-	Token    [16]byte
-	Received uint64
-}
+// HelloMessage is the payload of Hello.
+type HelloMessage struct{ Version uint16 }
 
 // Encode returns the payload of m; the other messages have the same method.
 func (m *HelloMessage) Encode() []byte {
 	var e encoder
 	e.uint16(m.Version)
-	e.b = append(e.b, m.Token[:]...)
-	e.uint64(m.Received)
 	return e.b
 }
 
@@ -78,8 +70,6 @@ func (m *HelloMessage) Encode() []byte {
 func (m *HelloMessage) Decode(payload []byte) error {
 	d := decoder{b: payload}
 	m.Version = d.uint16()
-	copy(m.Token[:], d.take(len(m.Token)))
-	m.Received = d.uint64()
 	return d.end("hello")
 }
 
@@ -193,7 +183,6 @@ type encoder struct{ b []byte }
 
 func (e *encoder) uint16(n uint16) { e.b = binary.BigEndian.AppendUint16(e.b, n) }
 func (e *encoder) uint32(n uint32) { e.b = binary.BigEndian.AppendUint32(e.b, n) }
-func (e *encoder) uint64(n uint64) { e.b = binary.BigEndian.AppendUint64(e.b, n) }
 
 func (e *encoder) bool(v bool) {
 	if v {
@@ -262,13 +251,6 @@ func (d *decoder) uint16() uint16 {
 func (d *decoder) uint32() uint32 {
 	if b := d.take(4); b != nil {
 		return binary.BigEndian.Uint32(b)
-	}
-	return 0
-}
-
-func (d *decoder) uint64() uint64 {
-	if b := d.take(8); b != nil {
-		return binary.BigEndian.Uint64(b)
 	}
 	return 0
 }

@@ -3,6 +3,8 @@ package leader
 import (
 	"strings"
 	"syscall"
+
+	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
 // openFiles is the soft limit of open files in a session, as on any Debian
@@ -13,7 +15,8 @@ const openFiles = 1024
 //
 //	LEADER [INIT [ARGUMENT...]] [-- COMMAND...]
 //
-// It starts the listener, which starts the worker, and becomes INIT. What each
+// It starts the listener, which starts the worker, and becomes INIT once the front
+// end has the worker's stream. What each
 // COMMAND says, its arguments divided by blanks, the worker starts after the
 // login. Without an INIT, or when it cannot be executed, process 1 stays and
 // reaps.
@@ -33,6 +36,10 @@ func boot(args []string) int {
 	// Nobody is logged in yet, whoever was when the container ran before.
 	_ = syscall.Truncate(utmpPath, 0)
 	t.set("sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
+	taken, err := offer()
+	if err != nil {
+		return 1
+	}
 	listener, err := startListener(args[0], commands)
 	if err != nil {
 		return 1
@@ -41,6 +48,9 @@ func boot(args []string) int {
 	if nullStdio() != nil {
 		return 1
 	}
+	// Now the worker alone has the pipe.
+	_, _ = retry(func() (int, error) { return syscall.Read(taken, make([]byte, 1)) })
+	closeAll(taken, frame.Descriptor)
 	if len(init) > 0 {
 		// As the kernel starts it.
 		_ = syscall.Exec(init[0], init, []string{"HOME=/", "TERM=linux"})
@@ -49,6 +59,31 @@ func boot(args []string) int {
 	t.set("init")
 	reap()
 	return 1
+}
+
+// offer makes the leader's stream. Its one end is standard input from now on,
+// which the worker inherits, the other lies where the front end finds it: it takes
+// a copy, see pidfd_getfd(2). Standard output becomes a pipe that the worker closes
+// when that has happened; offer returns the end to wait at.
+func offer() (taken int, err error) {
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	defer closeAll(pair[:]...)
+	r, w, err := pipe()
+	if err != nil {
+		return -1, err
+	}
+	defer closeAll(w)
+	err = syscall.Dup3(pair[0], 0, 0)
+	if err == nil {
+		err = syscall.Dup3(w, 1, 0)
+	}
+	if err == nil {
+		err = syscall.Dup3(pair[1], frame.Descriptor, syscall.O_CLOEXEC)
+	}
+	return r, err
 }
 
 // keep copies strings that a title will be written over.
@@ -73,7 +108,7 @@ func limitFiles() {
 func reap() {
 	for {
 		if _, err := syscall.Wait4(-1, nil, 0, nil); err == syscall.ECHILD {
-			_ = poll(nil, -1) // nobody can come any more
+			_, _ = poll(nil, -1) // nobody can come any more
 		}
 	}
 }

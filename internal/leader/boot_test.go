@@ -1,16 +1,17 @@
 package leader
 
 import (
-	"context"
-	"io"
+	"net"
 	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/attach"
 	"github.com/sandtrap/sandtrap/internal/frame"
@@ -48,28 +49,22 @@ func container(t *testing.T, args ...string) *attach.Leader {
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make namespaces")
 	}
-	stream, in, out := newPipes(t)
 	path, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(path, args...)
 	cmd.Env = []string{roleEnv + "=container"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = in, out, os.Stderr
+	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWNET}
-	err = cmd.Start()
-	in.Close()
-	out.Close()
-	if err != nil {
-		stream.Close()
+	if err := cmd.Start(); err != nil {
 		t.Skip("cannot make namespaces here: ", err)
 	}
 	t.Cleanup(func() {
-		stream.Close()
 		_ = cmd.Process.Kill() // takes all with it
 		_ = cmd.Wait()
 	})
-	l, err := attach.Connect(t.Context(), func(context.Context) (io.ReadWriteCloser, error) { return stream, nil }, nil)
+	l, err := attach.Connect(t.Context(), takeStream(t, cmd.Process.Pid))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -78,6 +73,25 @@ func container(t *testing.T, args ...string) *attach.Leader {
 		<-l.Done()
 	})
 	return l
+}
+
+// takeStream takes what process 1 offers, as the helper on the host does.
+func takeStream(t *testing.T, pid int) *net.UnixConn {
+	t.Helper()
+	process, err := unix.PidfdOpen(pid, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(process)
+	for end := time.Now().Add(deadline); ; pause() {
+		fd, err := unix.PidfdGetfd(process, frame.Descriptor, 0)
+		if err == nil {
+			return unixConn(t, fd)
+		}
+		if time.Now().After(end) {
+			t.Fatalf("process 1 offers nothing: %v", err)
+		}
+	}
 }
 
 func enter(t *testing.T, l *attach.Leader, user string) {

@@ -12,8 +12,7 @@ import (
 // of it.
 const grantEvery = frame.InitialWindow / 4
 
-// channel is one program and its streams. The loop alone reads and closes them;
-// everything that it shares is guarded by worker.mu.
+// channel is one program and its streams.
 type channel struct {
 	number uint16
 	pid    int
@@ -23,7 +22,6 @@ type channel struct {
 	out    int // -1 when ended
 	err    int // -1 when ended
 
-	// Shared.
 	pending    []byte // input that the program does not take yet
 	inputEnded bool   // after pending there is no more
 	credit     int    // input that the front end may still send, in bytes
@@ -31,14 +29,13 @@ type channel struct {
 	window     int    // output that may still be sent, in bytes
 	closing    bool   // by the front end
 
-	// The loop's.
 	exit       *frame.ExitMessage // what is to be told
 	ended      bool               // the end of the output was told
 	lastOutput bool               // the program has ended: only what the terminal holds
 }
 
-// input takes what the front end sends. w.mu is held.
-func (w *worker) input(c *channel, p []byte) error {
+// input takes what the front end sends.
+func (c *channel) input(p []byte) error {
 	if c.credit -= len(p); c.credit < 0 {
 		return errors.Join(frame.ErrMalformed, errors.New("more input than was granted"))
 	}
@@ -49,21 +46,18 @@ func (w *worker) input(c *channel, p []byte) error {
 	n := c.write(p)
 	if n < len(p) {
 		c.pending = append(c.pending, p[n:]...)
-		w.wake()
 	}
-	w.consume(c, n)
+	c.consumed += n
 	return nil
 }
 
-// feed gives the program pending input, and the end when it has it all. w.mu is
-// held.
-func (w *worker) feed(c *channel) {
+// feed gives the program pending input, and the end when it has it all.
+func (c *channel) feed() {
 	if n := c.write(c.pending); n > 0 {
 		c.pending = c.pending[n:]
-		w.consume(c, n)
+		c.consumed += n
 	}
 	if len(c.pending) > 0 {
-		w.wake()
 		return
 	}
 	c.pending = nil
@@ -71,14 +65,6 @@ func (w *worker) feed(c *channel) {
 		// As sshd, nothing for a terminal: it has no end of its input.
 		closeAll(c.in)
 		c.in = -1
-	}
-}
-
-// consume notes that input was taken. w.mu is held.
-func (w *worker) consume(c *channel, n int) {
-	before := c.consumed
-	if c.consumed += n; before < grantEvery && c.consumed >= grantEvery {
-		w.wake()
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"os"
 	"strconv"
 	"strings"
@@ -128,34 +129,43 @@ func TestInputClosed(t *testing.T) {
 
 // raw is a front end that says what it wants.
 type raw struct {
-	link   *frame.Link
+	stream *net.UnixConn
 	frames chan frame.Frame
-	done   chan error
 }
 
 func (p *process) raw(t *testing.T) *raw {
 	t.Helper()
-	r := &raw{link: frame.NewLink(), frames: make(chan frame.Frame, 1024), done: make(chan error, 1)}
+	r := &raw{stream: p.stream, frames: make(chan frame.Frame, 1024)}
 	go func() {
-		r.done <- r.link.RunFront(p.stream, [16]byte{1}, func(f frame.Frame) error {
+		defer close(r.frames)
+		_ = frame.FromLeader(r.stream).Serve(func(f frame.Frame) error {
 			f.Payload = bytes.Clone(f.Payload)
 			r.frames <- f
 			return nil
 		})
-		close(r.frames)
 	}()
 	t.Cleanup(func() {
-		r.link.Close(nil)
-		p.stream.Close()
+		r.stream.Close()
 		for range r.frames {
 		}
 	})
+	hello := frame.HelloMessage{Version: frame.Version}
+	r.send(t, frame.Hello, 0, hello.Encode())
 	return r
+}
+
+func (r *raw) try(kind frame.Type, channel uint16, payload []byte) error {
+	f := frame.Frame{Type: kind, Channel: channel, Payload: payload}
+	header, err := f.Header()
+	if err == nil {
+		_, err = r.stream.Write(append(header[:], payload...))
+	}
+	return err
 }
 
 func (r *raw) send(t *testing.T, kind frame.Type, channel uint16, payload []byte) {
 	t.Helper()
-	if err := r.link.Send(frame.Frame{Type: kind, Channel: channel, Payload: payload}); err != nil {
+	if err := r.try(kind, channel, payload); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -253,7 +263,7 @@ func TestMalformed(t *testing.T) {
 // overCredit sends more input than was granted to a program that does not read.
 func overCredit(t *testing.T, r *raw) {
 	for range 2*frame.InitialWindow/frame.MaxData + 4 {
-		if r.link.Send(frame.Frame{Type: frame.Data, Channel: 1, Payload: make([]byte, frame.MaxData)}) != nil {
+		if r.try(frame.Data, 1, make([]byte, frame.MaxData)) != nil {
 			return
 		}
 	}
@@ -274,48 +284,20 @@ func TestUnknownChannel(t *testing.T) {
 
 // A program cannot be started before the login.
 func TestOpenBeforeLogin(t *testing.T) {
-	l := run(t).greet(t, nil)
+	l := run(t).greet(t)
 	_, err := l.Start(t.Context(), shell("true"))
 	if refused := new(attach.Refused); !errors.As(err, &refused) {
 		t.Errorf("got %v", err)
 	}
 }
 
-// The streams may break and be replaced while programs run.
-func TestResume(t *testing.T) {
-	p := run(t, "LEADER_TEST_PATIENCE=20s")
-	broken := make(chan struct{})
-	redial := func(context.Context) (io.ReadWriteCloser, error) {
-		<-broken
-		return p.bridge(t)
-	}
-	l := p.greet(t, redial)
-	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "tester", Policy: frame.PolicyExisting}); err != nil {
-		t.Fatal(err)
-	}
-	defer p.Process.Kill()
-	s := start(t, l, shell("for i in $(seq 100000); do echo $i; done; read x; echo $x; exit 6"))
-	p.stream.Close()
-	close(broken)
-	if _, err := s.Write([]byte("over the bridge\n")); err != nil {
-		t.Fatal(err)
-	}
-	got := collect(t, s)
-	if !strings.HasPrefix(got.stdout, "1\n2\n") || !strings.HasSuffix(got.stdout, "\n100000\nover the bridge\n") || got.exit.Status != 6 {
-		t.Errorf("%d bytes, %+v", len(got.stdout), got.exit)
-	}
-	if n := strings.Count(got.stdout, "\n"); n != 100001 {
-		t.Errorf("%d lines", n)
-	}
-}
-
-// Without a bridge the worker gives up and hangs up.
-func TestNoResume(t *testing.T) {
-	p := run(t, "LEADER_TEST_PATIENCE=100ms")
+// The end of the stream hangs up.
+func TestHangUp(t *testing.T) {
+	p := run(t)
 	l := p.connect(t)
 	r := follow(t, start(t, l, shell("trap '' PIPE; trap 'echo bye >"+p.root+"/bye; exit' HUP; echo ready; while :; do sleep 0.01; done")))
 	r.until(t, "ready\n")
-	p.stream.Close()
+	l.Close()
 	<-p.gone
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
@@ -326,4 +308,30 @@ func TestNoResume(t *testing.T) {
 		pause()
 	}
 	t.Error("the program was not hung up")
+}
+
+// Process 1 is let go with the hello.
+func TestTaken(t *testing.T) {
+	p := run(t)
+	if err := p.taken.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.taken.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
+		t.Errorf("before the hello: %v", err)
+	}
+	p.greet(t)
+	_ = p.taken.SetReadDeadline(time.Now().Add(deadline))
+	if _, err := p.taken.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("after the hello: %v", err)
+	}
+}
+
+// A worker that nobody wants ends, and with it what process 1 waits for.
+func TestNobodyComes(t *testing.T) {
+	p := run(t, "LEADER_TEST_PATIENCE=50ms")
+	select {
+	case <-p.gone:
+	case <-time.After(deadline):
+		t.Error("the worker waits for ever")
+	}
 }

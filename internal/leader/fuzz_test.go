@@ -2,6 +2,7 @@ package leader
 
 import (
 	"errors"
+	"io"
 	"os"
 	"testing"
 
@@ -46,8 +47,6 @@ func FuzzHandle(f *testing.F) {
 				return
 			}
 		}
-		w.mu.Lock()
-		defer w.mu.Unlock()
 		for _, c := range w.order {
 			if len(c.pending) > frame.InitialWindow || c.window < 0 || len(w.order) > maxChannels {
 				t.Errorf("%d bytes pending, window of %d, %d channels", len(c.pending), c.window, len(w.order))
@@ -61,26 +60,24 @@ func FuzzHandle(f *testing.F) {
 // go to process groups of their own.
 func newTestWorker(t testing.TB) *worker {
 	t.Helper()
-	w := &worker{link: frame.NewLink(), title: &title{}, channels: map[uint16]*channel{}, waker: [2]int{-1, -1}, root: t.TempDir()}
+	front, leader := newStream(t)
+	heard := make(chan struct{})
+	go func() {
+		defer close(heard)
+		_, _ = io.Copy(io.Discard, front)
+	}()
+	w := &worker{title: &title{}, channels: map[uint16]*channel{}, waiting: -1, greeted: true, root: t.TempDir(), buffer: make([]byte, frame.MaxData)}
+	w.stream = stream(leader.Fd())
 	w.login = &login{account: account{name: "tester", uid: uint32(os.Getuid())}, records: newRecords(w.root, ""), monitor: os.Getpid()}
-	w.mu.Lock()
-	err := w.begin()
-	w.mu.Unlock()
-	if err != nil {
-		t.Fatal(err)
-	}
 	t.Cleanup(func() {
-		w.link.Close(nil)
-		w.mu.Lock()
-		w.dying = true
-		w.wake()
 		pids := []int{}
 		for _, c := range w.order {
 			pids = append(pids, c.pid)
 		}
-		w.mu.Unlock()
-		w.loop.Wait()
-		closeAll(w.waker[:]...)
+		w.hangUp()
+		leader.Close()
+		<-heard
+		front.Close()
 		reapAll(pids, w.orphans)
 	})
 	return w

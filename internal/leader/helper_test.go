@@ -2,15 +2,13 @@ package leader
 
 import (
 	"bytes"
-	"context"
-	"io"
+	"net"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -21,7 +19,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
-// roleEnv makes this test binary the leader's: "worker", "container" or "bridge".
+// roleEnv makes this test binary the leader's: "worker" or "container".
 const roleEnv = "LEADER_TEST_ROLE"
 
 func TestMain(m *testing.M) {
@@ -35,8 +33,6 @@ func TestMain(m *testing.M) {
 		os.Exit(testWorker(root))
 	case "container":
 		os.Exit(testContainer())
-	case "bridge":
-		os.Exit(bridge(newTitle(os.Args), filepath.Join(root, "sock")))
 	}
 	goleak.VerifyTestMain(m)
 }
@@ -45,9 +41,9 @@ func TestMain(m *testing.M) {
 func testWorker(root string) int {
 	patience, err := time.ParseDuration(os.Getenv("LEADER_TEST_PATIENCE"))
 	if err != nil {
-		patience = 0
+		patience = time.Minute
 	}
-	w := &worker{title: newTitle(os.Args), root: root, bridge: filepath.Join(root, "sock"), patience: patience}
+	w := &worker{title: newTitle(os.Args), root: root, patience: patience}
 	return w.process()
 }
 
@@ -55,57 +51,58 @@ func testWorker(root string) int {
 type process struct {
 	*exec.Cmd
 	root   string
-	stream *pipes
+	stream *net.UnixConn // the front end's end
+	taken  *os.File      // ends when the front end has said hello
 	gone   chan struct{} // closed when it has ended
 }
 
-// pipes is the front end's end of a worker's streams.
-type pipes struct {
-	r, w *os.File
-	once sync.Once
-}
-
-func (p *pipes) Read(b []byte) (int, error)  { return p.r.Read(b) }
-func (p *pipes) Write(b []byte) (int, error) { return p.w.Write(b) }
-func (p *pipes) Close() error {
-	p.once.Do(func() { p.r.Close(); p.w.Close() })
-	return nil
-}
-
-// newPipes returns both ends of a connection.
-func newPipes(t testing.TB) (ours *pipes, in, out *os.File) {
+// newStream returns both ends of a stream.
+func newStream(t testing.TB) (front *net.UnixConn, leader *os.File) {
 	t.Helper()
-	in, w, err := os.Pipe()
+	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, out, err := os.Pipe()
+	return unixConn(t, pair[0]), os.NewFile(uintptr(pair[1]), "leader")
+}
+
+// unixConn takes a descriptor over.
+func unixConn(t testing.TB, fd int) *net.UnixConn {
+	t.Helper()
+	file := os.NewFile(uintptr(fd), "front end")
+	defer file.Close()
+	c, err := net.FileConn(file)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &pipes{r: r, w: w}, in, out
+	return c.(*net.UnixConn)
 }
 
 // run starts a worker with its own /etc, in which the tests' account is "tester".
 func run(t testing.TB, env ...string) *process {
 	t.Helper()
 	p := &process{root: newRoot(t), gone: make(chan struct{})}
-	stream, in, out := newPipes(t)
-	p.stream = stream
+	front, leader := newStream(t)
+	r, taken, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stream, p.taken = front, r
 	p.Cmd = exec.Command(os.Args[0], strings.Repeat("x", 100)) // room for a title
 	p.Env = append(append(os.Environ(), env...), roleEnv+"=worker:"+p.root)
-	p.Stdin, p.Stdout, p.Stderr = in, out, os.Stderr
+	p.Stdin, p.Stdout, p.Stderr = leader, taken, os.Stderr
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
-	in.Close()
-	out.Close()
+	leader.Close()
+	taken.Close()
 	go func() {
 		defer close(p.gone)
 		_ = p.Wait()
 	}()
 	t.Cleanup(func() {
-		stream.Close()
+		p.stream.Close()
+		r.Close()
 		select {
 		case <-p.gone:
 		case <-time.After(10 * time.Second):
@@ -149,17 +146,16 @@ func write(t testing.TB, path, text string) {
 // connect is a front end that has logged in as the tests' account.
 func (p *process) connect(t testing.TB) *attach.Leader {
 	t.Helper()
-	l := p.greet(t, nil)
+	l := p.greet(t)
 	if _, err := l.Login(t.Context(), frame.LoginMessage{User: "tester", Policy: frame.PolicyExisting, Source: "192.0.2.7"}); err != nil {
 		t.Fatal(err)
 	}
 	return l
 }
 
-func (p *process) greet(t testing.TB, redial attach.Dial) *attach.Leader {
+func (p *process) greet(t testing.TB) *attach.Leader {
 	t.Helper()
-	dial := func(context.Context) (io.ReadWriteCloser, error) { return p.stream, nil }
-	l, err := attach.Connect(t.Context(), dial, redial)
+	l, err := attach.Connect(t.Context(), p.stream)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,19 +32,26 @@ type pollFd struct {
 }
 
 // poll waits until one of fds is ready, for ever when timeout, in milliseconds,
-// is negative. It returns at once without an error when a signal comes.
-func poll(fds []pollFd, timeout int) error {
+// is negative, and returns how many are. When a signal comes it is -1 without an
+// error, at once.
+func poll(fds []pollFd, timeout int) (int, error) {
 	var limit *syscall.Timespec
 	if timeout >= 0 {
 		t := syscall.NsecToTimespec(int64(timeout) * 1e6)
 		limit = &t
 	}
-	_, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)),
+	n, _, errno := syscall.Syscall6(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(unsafe.SliceData(fds))), uintptr(len(fds)),
 		uintptr(unsafe.Pointer(limit)), 0, 0, 0)
-	if errno != 0 && errno != syscall.EINTR {
-		return errno
+	switch errno {
+	case 0:
+		return int(n), nil
+	case syscall.EINTR:
+		for i := range fds {
+			fds[i].revents = 0
+		}
+		return -1, nil
 	}
-	return nil
+	return 0, errno
 }
 
 func ioctl(fd int, request uintptr, argument unsafe.Pointer) error {
@@ -171,12 +178,6 @@ func writeAll(fd int, b []byte) error {
 }
 
 func itoa(n int) string { return strconv.Itoa(n) }
-
-// atoi is 0 for what is no number.
-func atoi(s string) int {
-	n, _ := strconv.Atoi(s)
-	return n
-}
 
 // errorText is what strerror(3) says.
 func errorText(err error) string {

@@ -1,14 +1,13 @@
 // Package leader is the session leader: the program that waits inside a warm
-// target and runs what an attacker asks for. Frames come in on its standard input
-// and go out on its standard output; internal/frame and docs/leader-protocol.md
+// target and runs what an attacker asks for. Frames go over a socket of which the
+// front end takes the other end; internal/frame and docs/leader-protocol.md
 // describe them. Inside, it looks and behaves like the sshd of one connection.
 //
-// One binary has three roles:
+// One binary has two roles:
 //
 //   - process 1 of the container starts the other processes and becomes the
 //     image's own init (boot.go, listener.go);
-//   - the worker serves one link and runs its programs (worker.go);
-//   - the bridge brings a worker whose stream has broken a new one (bridge.go).
+//   - the worker serves one link and runs its programs (worker.go, loop.go).
 //
 // It waits in every warm target, so it is small: it uses package syscall where
 // os, net, fmt and their like would each cost memory.
@@ -26,9 +25,6 @@ func Main() int {
 		return boot(args)
 	case len(args) == 2 && args[1] == "-R" && sameProgram(syscall.Getppid()):
 		return newWorker(newTitle(args)).process()
-	case len(args) == 2 && args[1] == "-i" && syscall.Getppid() == 0:
-		// Nobody inside the container has started this.
-		return bridge(newTitle(args), socketPath)
 	}
 	// Somebody has found the binary. This is what OpenSSH says.
 	_, _ = syscall.Write(2, []byte("sshd-session should not be executed directly\r\n"))

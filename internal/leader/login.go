@@ -26,27 +26,19 @@ func (w *worker) logIn(payload []byte) error {
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	w.mu.Lock()
-	twice := w.login != nil
-	w.mu.Unlock()
-	if twice {
+	if w.login != nil {
 		return errors.Join(frame.ErrMalformed, errors.New("second login"))
 	}
 	l, err := w.enter(&m)
 	if err != nil {
-		return w.link.Send(frame.Frame{Type: frame.Failed, Payload: []byte(errorText(err))})
+		w.send(frame.Failed, 0, []byte(errorText(err)))
+		return nil
 	}
-	w.mu.Lock()
-	err = w.begin()
-	if err == nil {
-		w.login = l
-	}
-	w.mu.Unlock()
-	if err != nil {
-		return w.link.Send(frame.Frame{Type: frame.Failed, Payload: []byte(errorText(err))})
-	}
+	w.login = l
+	w.buffer = make([]byte, frame.MaxData)
 	answer := frame.AccountMessage{Name: l.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Made: l.made}
-	return w.link.Send(frame.Frame{Type: frame.Account, Payload: answer.Encode()})
+	w.send(frame.Account, 0, answer.Encode())
+	return nil
 }
 
 // enter finds the account and becomes it. What needs root is done before.
@@ -101,7 +93,7 @@ func (l *login) credential() *syscall.Credential {
 }
 
 // showTitle names the terminals in use, as sshd does, with the one of starting, if
-// any. w.mu is held.
+// any.
 func (w *worker) showTitle(starting *channel) {
 	var ttys []string
 	for _, c := range w.order {

@@ -1,7 +1,7 @@
 package leader
 
 import (
-	"runtime"
+	"errors"
 	"syscall"
 	"time"
 
@@ -12,53 +12,77 @@ import (
 // have ended, in milliseconds.
 const orphanPeriod = 1000
 
+// breath is a pause for a kernel that lacks memory.
+const breath = 20 * time.Millisecond
+
 // interest says what a poll of the loop found for a channel.
 type interest struct {
 	c    *channel
 	what byte // 'i'nput, 'o'utput, 'e'rror, e'x'it
 }
 
-// run is the loop: it passes on what programs write and how they end, and feeds
-// those that were busy.
-func (w *worker) run() {
-	var fds []pollFd
-	var interests []interest
-	for {
-		// With one processor, whoever is ready has to run before this thread waits.
-		runtime.Gosched()
+var errNobody = errors.New("no front end came")
+
+// run is the loop: it does what the front end asks for, passes on what programs
+// write and how they end, and feeds those that were busy. It ends with the link.
+func (w *worker) run() error {
+	for w.broken == nil {
 		timeout := -1
-		w.mu.Lock()
-		if w.dying {
-			w.mu.Unlock()
-			w.hangUp()
-			return
-		}
-		if len(w.orphans) > 0 {
+		switch {
+		case !w.greeted:
+			timeout = int(w.patience / time.Millisecond)
+		case len(w.orphans) > 0:
 			timeout = orphanPeriod
 		}
-		fds, interests = w.interests(fds[:0], interests[:0])
-		w.mu.Unlock()
-		if poll(fds, timeout) != nil {
-			time.Sleep(lookPeriod) // the kernel lacks memory
+		w.watch()
+		n, err := poll(w.fds, timeout)
+		if err != nil {
+			time.Sleep(breath)
 			continue
 		}
-		for i, f := range fds {
+		if n == 0 && !w.greeted {
+			return errNobody
+		}
+		if w.fds[0].revents != 0 {
+			if err := w.receive(); err != nil {
+				return err
+			}
+		}
+		for i, f := range w.fds[1:] {
 			if f.revents != 0 {
-				w.react(interests[i])
+				w.react(w.interests[i])
 			}
 		}
 		w.settle()
 	}
+	return w.broken
 }
 
-// interests lists what to wait for. w.mu is held.
-func (w *worker) interests(fds []pollFd, list []interest) ([]pollFd, []interest) {
-	add := func(fd int, events int16, i interest) {
-		if fd >= 0 {
-			fds, list = append(fds, pollFd{fd: int32(fd), events: events}), append(list, i)
+// receive handles the frames that have arrived.
+func (w *worker) receive() error {
+	if err := w.in.Fill(); err != nil {
+		return err
+	}
+	for {
+		f, ok, err := w.in.Next()
+		if err != nil || !ok {
+			return err
+		}
+		if err := w.handle(f); err != nil {
+			return err
 		}
 	}
-	add(w.waker[0], pollIn, interest{})
+}
+
+// watch lists what to wait for: the link, then what the channels are interested in.
+func (w *worker) watch() {
+	w.fds = append(w.fds[:0], pollFd{fd: int32(w.stream), events: pollIn})
+	w.interests = w.interests[:0]
+	add := func(fd int, events int16, i interest) {
+		if fd >= 0 {
+			w.fds, w.interests = append(w.fds, pollFd{fd: int32(fd), events: events}), append(w.interests, i)
+		}
+	}
 	for _, c := range w.order {
 		add(c.pidfd, pollIn, interest{c, 'x'})
 		if len(c.pending) > 0 {
@@ -69,27 +93,18 @@ func (w *worker) interests(fds []pollFd, list []interest) ([]pollFd, []interest)
 			add(c.err, pollIn, interest{c, 'e'})
 		}
 	}
-	return fds, list
 }
 
 // react does what has become possible.
 func (w *worker) react(i interest) {
-	switch c := i.c; {
-	case c == nil:
-		var b [16]byte
-		w.mu.Lock()
-		_, _ = syscall.Read(w.waker[0], b[:])
-		w.woken = false
-		w.mu.Unlock()
-	case i.what == 'i':
-		w.mu.Lock()
-		w.feed(c)
-		w.mu.Unlock()
-	case i.what == 'o':
+	switch c := i.c; i.what {
+	case 'i':
+		c.feed()
+	case 'o':
 		w.output(c, &c.out, frame.Data)
-	case i.what == 'e':
+	case 'e':
 		w.output(c, &c.err, frame.Stderr)
-	case i.what == 'x':
+	case 'x':
 		w.reapProgram(c)
 	}
 }
@@ -97,12 +112,10 @@ func (w *worker) react(i interest) {
 // output passes on what there is, as much as one frame and the window take. A
 // terminal gives it in small pieces.
 func (w *worker) output(c *channel, fd *int, t frame.Type) {
-	w.mu.Lock()
-	b, closing := w.buffer[:min(len(w.buffer), c.window)], c.closing
-	w.mu.Unlock()
-	if closing {
+	if c.closing {
 		return
 	}
+	b := w.buffer[:min(len(w.buffer), c.window)]
 	n, ended := 0, false
 	for *fd >= 0 && n < len(b) && !ended {
 		got, err := retry(func() (int, error) { return syscall.Read(*fd, b[n:]) })
@@ -118,12 +131,8 @@ func (w *worker) output(c *channel, fd *int, t frame.Type) {
 		}
 	}
 	if n > 0 {
-		w.mu.Lock()
 		c.window -= n
-		w.mu.Unlock()
-		if w.link.Send(frame.Frame{Type: t, Channel: c.number, Payload: b[:n]}) != nil {
-			return // all ends
-		}
+		w.send(t, c.number, b[:n])
 	}
 	if ended {
 		w.closeOutput(c, fd)
@@ -132,8 +141,6 @@ func (w *worker) output(c *channel, fd *int, t frame.Type) {
 
 // closeOutput closes a stream that has ended.
 func (w *worker) closeOutput(c *channel, fd *int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	if *fd < 0 {
 		return
 	}
@@ -152,7 +159,6 @@ func (w *worker) reapProgram(c *channel) {
 	if err == nil && pid == 0 {
 		return
 	}
-	w.mu.Lock()
 	_ = syscall.Close(c.pidfd)
 	c.pidfd = -1
 	if c.pty != nil {
@@ -162,7 +168,6 @@ func (w *worker) reapProgram(c *channel) {
 		_ = syscall.Close(c.in)
 		c.in = -1
 	}
-	w.mu.Unlock()
 	if c.exit = exitMessage(status); err != nil {
 		c.exit = &frame.ExitMessage{Status: 255} // cannot be: it is our child
 	}
@@ -170,29 +175,21 @@ func (w *worker) reapProgram(c *channel) {
 
 // settle tells what is due and forgets what is over.
 func (w *worker) settle() {
-	w.mu.Lock()
-	w.present = append(w.present[:0], w.order...) // more may be opened meanwhile
-	w.mu.Unlock()
-	for _, c := range w.present {
+	kept := w.order[:0]
+	for _, c := range w.order {
 		if c.lastOutput && c.out >= 0 {
 			w.output(c, &c.out, frame.Data)
 		}
 		w.tell(c)
-	}
-	clear(w.present)
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	kept := w.order[:0]
-	for _, c := range w.order {
 		if c.closing || c.ended && c.exit == nil && c.pidfd < 0 {
 			w.forget(c)
 		} else {
 			kept = append(kept, c)
 		}
 	}
+	fewer := len(kept) != len(w.order)
 	clear(w.order[len(kept):])
-	if len(kept) != len(w.order) {
-		w.order = kept
+	if w.order = kept; fewer {
 		w.showTitle(nil)
 	}
 	w.reapOrphans()
@@ -200,31 +197,25 @@ func (w *worker) settle() {
 
 // tell sends what the front end waits for, but no output.
 func (w *worker) tell(c *channel) {
-	w.mu.Lock()
-	closing, granted := c.closing, 0
-	if c.consumed >= grantEvery {
-		granted, c.consumed = c.consumed, 0
-		c.credit += granted
-	}
-	w.mu.Unlock()
-	if closing {
+	if c.closing {
 		return
 	}
-	if granted > 0 {
-		_ = w.link.Send(frame.Frame{Type: frame.Window, Channel: c.number, Payload: frame.EncodeWindow(uint32(granted))})
+	if c.consumed >= grantEvery {
+		w.send(frame.Window, c.number, frame.EncodeWindow(uint32(c.consumed)))
+		c.credit += c.consumed
+		c.consumed = 0
 	}
 	if c.out < 0 && c.err < 0 && !c.ended {
 		c.ended = true
-		_ = w.link.Send(frame.Frame{Type: frame.EOF, Channel: c.number})
+		w.send(frame.EOF, c.number, nil)
 	}
 	if c.exit != nil {
-		_ = w.link.Send(frame.Frame{Type: frame.Exit, Channel: c.number, Payload: c.exit.Encode()})
+		w.send(frame.Exit, c.number, c.exit.Encode())
 		c.exit = nil
 	}
 }
 
-// forget hangs up. A program that still runs is an orphan from now on. w.mu is
-// held.
+// forget hangs up. A program that still runs is an orphan from now on.
 func (w *worker) forget(c *channel) {
 	if c.pty != nil && c.out >= 0 {
 		w.login.logOut(c)
@@ -236,11 +227,13 @@ func (w *worker) forget(c *channel) {
 		c.pidfd = -1
 		w.orphans = append(w.orphans, c.pid)
 	}
-	delete(w.channels, c.number)
+	if w.channels[c.number] == c {
+		delete(w.channels, c.number)
+	}
 	c.pending = nil
 }
 
-// reapOrphans forgets the orphans that have ended. w.mu is held.
+// reapOrphans forgets the orphans that have ended.
 func (w *worker) reapOrphans() {
 	kept := w.orphans[:0]
 	for _, pid := range w.orphans {
@@ -253,8 +246,6 @@ func (w *worker) reapOrphans() {
 
 // hangUp ends everything, as sshd does when its connection ends.
 func (w *worker) hangUp() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	for _, c := range w.order {
 		if c.pidfd >= 0 {
 			_ = syscall.Kill(-c.pid, syscall.SIGHUP)

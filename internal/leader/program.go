@@ -18,29 +18,21 @@ func (w *worker) open(number uint16, payload []byte) error {
 	}
 	c, err := w.start(number, &m)
 	if err != nil {
-		return w.link.Send(frame.Frame{Type: frame.Failed, Channel: number, Payload: []byte(errorText(err))})
+		w.send(frame.Failed, number, []byte(errorText(err)))
+		return nil
 	}
-	// The loop must not see it before the answer is on its way.
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if err := w.link.Send(frame.Frame{Type: frame.Opened, Channel: number}); err != nil {
-		return err
-	}
+	w.send(frame.Opened, number, nil)
 	w.channels[number] = c
 	w.order = append(w.order, c)
-	w.wake()
 	return nil
 }
 
 // start starts a program. When it runs at all it has a channel, even if it cannot
 // be executed: the message about that is its output.
 func (w *worker) start(number uint16, m *frame.OpenMessage) (*channel, error) {
-	w.mu.Lock()
 	_, twice := w.channels[number]
-	full := len(w.order) >= maxChannels
 	l := w.login
-	w.mu.Unlock()
-	if twice || full || l == nil || len(m.Argv) == 0 {
+	if twice || len(w.order) >= maxChannels || l == nil || len(m.Argv) == 0 {
 		return nil, syscall.EAGAIN
 	}
 	c := &channel{
@@ -59,9 +51,7 @@ func (w *worker) start(number uint16, m *frame.OpenMessage) (*channel, error) {
 	}
 	defer func() { closeTheirs(theirs) }()
 	if err := w.execute(c, l, m, theirs); err != nil {
-		w.mu.Lock()
 		w.showTitle(nil)
-		w.mu.Unlock()
 		closeAll(c.in, c.err)
 		if c.out != c.in {
 			closeAll(c.out)
@@ -119,9 +109,7 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs [3]i
 	if c.pty != nil {
 		env = append(env, "SSH_TTY=/dev/"+c.pty.line())
 	}
-	w.mu.Lock()
 	w.showTitle(c)
-	w.mu.Unlock()
 	if m.PTY && m.Interactive {
 		c.pty.say(l.greeting())
 	}

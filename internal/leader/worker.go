@@ -2,8 +2,6 @@ package leader
 
 import (
 	"errors"
-	"runtime"
-	"sync"
 	"syscall"
 	"time"
 
@@ -13,60 +11,54 @@ import (
 // maxChannels bounds the programs that run at once.
 const maxChannels = 32
 
-// How long a worker waits for a new stream, and how often it looks for one.
-const (
-	resumeFor  = 60 * time.Second
-	lookPeriod = 20 * time.Millisecond
-)
+// greetFor is how long a worker waits for a front end.
+const greetFor = 60 * time.Second
 
-// worker serves one link. The goroutine that serves the stream handles frames: it
-// starts programs, writes what they read, and never waits. The loop, which starts
-// with the login, does what may have to wait: it sends their output and tells of
-// their ends.
+// worker serves one link. It is one loop in one thread, which never waits for a
+// program: loop.go has the loop, this file what the front end asks for.
 type worker struct {
-	link     *frame.Link
+	stream   stream
 	title    *title
 	commands []string // to start after the login
 	decoys   bool     // false in tests, where nobody would end them
 	root     string   // in tests what stands for "/", as far as the leader has files of its own
-	bridge   string   // path of the socket of a bridge
 	patience time.Duration
 
-	loop    sync.WaitGroup
-	buffer  []byte     // the loop's, as is present
-	present []*channel // a copy of order
-
-	mu       sync.Mutex // guards all below
-	login    *login     // nil before the login
+	in       *frame.Reader
+	greeted  bool  // the front end has said hello
+	waiting  int   // process 1 waits for the end of this pipe until then; -1 afterwards
+	broken   error // why nothing can be sent any more
+	login    *login
 	channels map[uint16]*channel
 	order    []*channel // as they were opened
 	orphans  []int      // programs that nobody listens to any more
-	waker    [2]int     // a pipe that interrupts the loop
-	woken    bool
-	dying    bool
+
+	fds       []pollFd
+	interests []interest
+	buffer    []byte // for output
 }
 
 // newWorker returns the worker of a container.
 func newWorker(t *title) *worker {
-	return &worker{title: t, commands: workerCommands(), decoys: true, bridge: socketPath, patience: resumeFor}
+	return &worker{title: t, commands: workerCommands(), decoys: true, patience: greetFor}
 }
 
-// process is the worker as a process: the link is on standard input and output.
-// It returns an exit status.
+// process is the worker as a process: the link is standard input, and standard
+// output a pipe that process 1 waits for. It returns an exit status.
 func (w *worker) process() int {
-	const in, out = 3, 4
-	if syscall.Dup3(1, out, syscall.O_CLOEXEC) != nil || syscall.Dup3(0, in, syscall.O_CLOEXEC) != nil || nullStdio() != nil {
+	const link, waiting = 3, 4
+	if syscall.Dup3(1, waiting, syscall.O_CLOEXEC) != nil || syscall.Dup3(0, link, syscall.O_CLOEXEC) != nil || nullStdio() != nil {
 		return 1
 	}
-	closeOnExec(out + 1)
+	closeOnExec(waiting + 1)
 	limitFiles()
 	nameThreads("sshd")
 	w.title.set("sshd: [accepted]")
-	s, err := newStream(in, out)
-	if err != nil || syscall.Chdir("/") != nil {
+	if syscall.Chdir("/") != nil {
 		return 1
 	}
-	w.serve(s)
+	w.waiting = waiting
+	w.serve(link)
 	return 0
 }
 
@@ -82,60 +74,36 @@ func nameThreads(name string) {
 	}
 }
 
-// serve serves the link over s and what replaces it, until there is no hope, and
-// ends all programs.
-func (w *worker) serve(s *stream) {
-	w.link = frame.NewLink()
+// serve serves the link until it ends, and hangs up all programs.
+func (w *worker) serve(link int) {
+	w.stream = stream(link)
+	w.in = frame.FromFront(w.stream)
 	w.channels = map[uint16]*channel{}
-	w.waker = [2]int{-1, -1}
-	for s != nil {
-		err := w.link.RunLeader(s, w.handle)
-		_ = s.Close()
-		s.free()
-		if s = nil; w.link.Err() == nil && !errors.Is(err, frame.ErrMalformed) {
-			s = w.replace()
-		}
-	}
-	_ = w.link.Close(nil)
-	w.mu.Lock()
-	w.dying = true
-	w.wake()
-	w.mu.Unlock()
-	w.loop.Wait()
-	closeAll(w.waker[:]...)
+	_ = w.run()
+	w.hangUp()
+	closeAll(w.waiting, link)
 }
 
-// replace looks for a bridge. It is the bridge that listens: it is root, and the
-// worker need not be.
-func (w *worker) replace() *stream {
-	for end := time.Now().Add(w.patience); time.Now().Before(end); time.Sleep(lookPeriod) {
-		fd, err := syscall.Socket(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
-		if err != nil {
-			continue
-		}
-		if err := syscall.Connect(fd, &syscall.SockaddrUnix{Name: w.bridge}); err != nil {
-			_ = syscall.Close(fd)
-			continue
-		}
-		if s, err := newStream(fd, fd); err == nil {
-			return s
-		}
+// send sends a frame. After an error the loop ends.
+func (w *worker) send(t frame.Type, channel uint16, payload []byte) {
+	if w.broken == nil {
+		w.broken = w.stream.send(frame.Frame{Type: t, Channel: channel, Payload: payload})
 	}
-	return nil
 }
 
-// handle handles one frame. It never waits.
+// handle handles one frame. It never waits for a program.
 func (w *worker) handle(f frame.Frame) error {
 	switch f.Type {
+	case frame.Hello:
+		return w.greet()
 	case frame.Ping:
-		return w.link.Send(frame.Frame{Type: frame.Pong})
+		w.send(frame.Pong, 0, nil)
+		return nil
 	case frame.Login:
 		return w.logIn(f.Payload)
 	case frame.Open:
 		return w.open(f.Channel, f.Payload)
 	}
-	w.mu.Lock()
-	defer w.mu.Unlock()
 	// The others may cross with the end of their channel.
 	c := w.channels[f.Channel]
 	if c == nil {
@@ -143,17 +111,14 @@ func (w *worker) handle(f frame.Frame) error {
 	}
 	switch f.Type {
 	case frame.Data:
-		return w.input(c, f.Payload)
+		return c.input(f.Payload)
 	case frame.EOF:
 		c.inputEnded = true
-		w.feed(c)
+		c.feed()
 	case frame.Window:
 		n, err := frame.DecodeWindow(f.Payload)
 		if err != nil {
 			return err
-		}
-		if c.window == 0 {
-			w.wake()
 		}
 		c.window = int(min(int64(c.window)+int64(n), 1<<30))
 	case frame.Resize:
@@ -167,32 +132,18 @@ func (w *worker) handle(f frame.Frame) error {
 	case frame.Close:
 		c.closing = true
 		delete(w.channels, f.Channel)
-		w.wake()
 	default:
 		return errors.Join(frame.ErrMalformed, errors.New("not for a leader"))
 	}
 	return nil
 }
 
-// wake interrupts the loop. w.mu is held.
-func (w *worker) wake() {
-	if !w.woken && w.waker[1] >= 0 {
-		w.woken = true
-		_, _ = syscall.Write(w.waker[1], []byte{0})
-	}
-}
-
-// begin starts the loop. With it there are two goroutines that mostly block in
-// system calls, so one processor would be held by the one while the other waits
-// for it. Before that, the second would only cost memory. w.mu is held.
-func (w *worker) begin() error {
-	r, wr, err := pipe()
-	if err != nil {
-		return err
-	}
-	w.waker = [2]int{r, wr}
-	w.buffer = make([]byte, frame.MaxData)
-	runtime.GOMAXPROCS(2)
-	w.loop.Go(w.run)
+// greet answers the front end's hello and lets process 1 go on.
+func (w *worker) greet() error {
+	w.greeted = true
+	closeAll(w.waiting)
+	w.waiting = -1
+	m := frame.HelloMessage{Version: frame.Version}
+	w.send(frame.Hello, 0, m.Encode())
 	return nil
 }

@@ -112,9 +112,7 @@ var calls = map[string]func(context.Context, *Client) error{
 		_, err := c.ReadFile(ctx, "id", "/etc/passwd", 100)
 		return err
 	},
-	"exec":   func(ctx context.Context, c *Client) error { _, err := c.Exec(ctx, "id", ExecOptions{}); return err },
-	"attach": func(ctx context.Context, c *Client) error { _, err := c.Attach(ctx, "id"); return err },
-	"bridge": func(ctx context.Context, c *Client) error { _, err := c.Bridge(ctx, "id", nil); return err },
+	"exec": func(ctx context.Context, c *Client) error { _, err := c.Exec(ctx, "id", ExecOptions{}); return err },
 }
 
 func TestErrorAnswers(t *testing.T) {
@@ -148,7 +146,7 @@ func TestGarbageAnswers(t *testing.T) {
 		_, _ = w.Write([]byte("\x00<html>"))
 		return true
 	}
-	for _, name := range []string{"ping", "create", "running", "list", "image", "size", "locks", "read file", "exec", "attach", "bridge"} {
+	for _, name := range []string{"ping", "create", "running", "list", "image", "size", "locks", "read file", "exec"} {
 		if err := calls[name](t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -202,7 +200,7 @@ func TestHangEndsWithTheContext(t *testing.T) {
 		untilHangUp(r)
 		return true
 	}
-	for _, name := range []string{"create", "stop", "exec", "attach", "bridge"} {
+	for _, name := range []string{"create", "stop", "exec"} {
 		ctx, cancel := context.WithCancel(t.Context())
 		go func() {
 			<-arrived
@@ -331,7 +329,7 @@ func TestSpecLocksDown(t *testing.T) {
 		"image": fakeImage, "name": "n", "hostname": "srv01", "no_new_privileges": true, "cap_drop": []any{"all"},
 		"netns": map[string]any{"nsmode": "none"}, "userns": map[string]any{"nsmode": "no-map"}, "pidns": map[string]any{"nsmode": "private"},
 		"ipcns": map[string]any{"nsmode": "private"}, "utsns": map[string]any{"nsmode": "private"}, "cgroupns": map[string]any{"nsmode": "private"},
-		"stdin": false, "image_volume_mode": "ignore", "httpproxy": false, "env_host": false, "systemd": "false",
+		"image_volume_mode": "ignore", "httpproxy": false, "env_host": false, "systemd": "false",
 	} {
 		if diff := cmp.Diff(want, got[key]); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", key, diff)
@@ -352,12 +350,12 @@ func TestSpecLocksDown(t *testing.T) {
 }
 
 func TestSpecUnlimited(t *testing.T) {
-	got := sent(t, Spec{Image: fakeImage, Memory: 1 << 28, Pids: 128, CPUs: 1, Unlimited: true, Command: []string{"sleep"}, Stdin: true})
+	got := sent(t, Spec{Image: fakeImage, Memory: 1 << 28, Pids: 128, CPUs: 1, Unlimited: true, Command: []string{"sleep"}})
 	limits, _ := got["resource_limits"].(map[string]any)
 	if limits["memory"] != nil || limits["cpu"] != nil {
 		t.Errorf("limits %v", limits)
 	}
-	if !cmp.Equal(got["command"], []any{"sleep"}) || got["stdin"] != true {
+	if !cmp.Equal(got["command"], []any{"sleep"}) {
 		t.Errorf("command %v, stdin %v", got["command"], got["stdin"])
 	}
 }

@@ -24,8 +24,6 @@ type Spec struct {
 	Name     string
 	Hostname string
 	Labels   map[string]string
-	// Stdin gives the main process a standard input that Attach reaches.
-	Stdin bool
 	// Command replaces the image's command when not empty.
 	Command []string
 	// Memory in bytes (swap is not given), Pids in tasks, CPUs in cores. All
@@ -49,7 +47,6 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	yes, no := true, false
 	timeout := uint(0)
 	g.Name, g.Hostname, g.Labels, g.Command = s.Name, s.Hostname, s.Labels, s.Command
-	g.Stdin = &s.Stdin
 	g.UserNS = specgen.Namespace{NSMode: specgen.NoMap}
 	g.PidNS = specgen.Namespace{NSMode: specgen.Private}
 	g.IpcNS = specgen.Namespace{NSMode: specgen.Private}

@@ -203,7 +203,8 @@ func TestExecTerminal(t *testing.T) {
 
 func TestExecResize(t *testing.T) {
 	c := dial(t)
-	o := sh("trap 'stty size; exit 3' WINCH; echo ready; while :; do sleep 0.1; done")
+	// The first size may come late, as a change of its own.
+	o := sh("trap 'stty size; [ \"$(stty size)\" != \"30 100\" ] || exit 3' WINCH; echo ready; while :; do sleep 0.1; done")
 	o.TTY, o.Size = true, Size{80, 24}
 	e, err := c.Exec(t.Context(), boot(t, c), o)
 	if err != nil {
@@ -258,4 +259,43 @@ func TestContainerIsLockedDown(t *testing.T) {
 			t.Errorf("%q shows in:\n%s", tell, out)
 		}
 	}
+}
+
+func TestSizeOfALayer(t *testing.T) {
+	c := dial(t)
+	id := boot(t, c)
+	before, err := c.Size(t.Context(), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, c, id, sh("head -c 5000000 /dev/urandom >/var/tmp/file"), nil)
+	after, err := c.Size(t.Context(), id)
+	if err != nil || after-before < 5_000_000 || after-before > 6_000_000 {
+		t.Errorf("Size went from %d to %d, %v", before, after, err)
+	}
+	if _, err := c.Size(t.Context(), "no-such-container"); !errors.Is(err, ErrNotFound) {
+		t.Errorf("Size of nothing: %v", err)
+	}
+}
+
+func TestLocksAreCounted(t *testing.T) {
+	c := dial(t)
+	before, known, err := c.FreeLocks(t.Context())
+	if err != nil || !known {
+		t.Fatalf("FreeLocks = %d, %v, %v", before, known, err)
+	}
+	boot(t, c)
+	after, _, err := c.FreeLocks(t.Context())
+	if err != nil || after != before-1 {
+		t.Errorf("FreeLocks went from %d to %d, %v", before, after, err)
+	}
+}
+
+func TestImageAndItsLabels(t *testing.T) {
+	c := dial(t)
+	got, err := c.Image(t.Context(), image)
+	if err != nil || !strings.HasPrefix(got.Digest, "sha256:") || len(got.Digest) != 7+64 {
+		t.Errorf("Image = %+v, %v", got, err)
+	}
+	t.Logf("labels %q", got.Labels)
 }

@@ -3,11 +3,10 @@ package pool
 import (
 	"context"
 	"errors"
-	"fmt"
-	"io"
 
 	"github.com/sandtrap/sandtrap/internal/attach"
 	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/handover"
 	"github.com/sandtrap/sandtrap/internal/podman"
 )
 
@@ -45,43 +44,29 @@ type Connection struct {
 	Container string // id
 	Program   string // the leader's path inside, or "" where there is none
 	Fallback  string // account
-	// Resumed is called when the stream to the leader was replaced after a break.
-	Resumed func()
 }
 
-// Real is the Podman that client talks to.
-func Real(client *podman.Client) Podman { return real{client} }
+// Real is the Podman that client talks to. handover is the socket of the helper
+// that hands out streams to leaders.
+func Real(client *podman.Client, handover string) Podman { return real{client, handover} }
 
-type real struct{ *podman.Client }
+type real struct {
+	*podman.Client
+	handover string
+}
 
 // Connect returns a leader that has answered. It outlives ctx.
 func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	if c.Program == "" {
 		return newREST(ctx, r.Client, c)
 	}
-	attached := func(ctx context.Context) (io.ReadWriteCloser, error) {
-		stream, err := r.Attach(ctx, c.Container)
-		return stream, lasting(err)
+	stream, err := handover.Take(ctx, r.handover, c.Container)
+	if err != nil {
+		return nil, err
 	}
-	bridged := func(ctx context.Context) (io.ReadWriteCloser, error) {
-		stream, err := r.Bridge(ctx, c.Container, []string{c.Program, "-i"})
-		if err == nil {
-			c.Resumed()
-		}
-		return stream, lasting(err)
-	}
-	leader, err := attach.Connect(ctx, attached, bridged)
+	leader, err := attach.Connect(ctx, stream)
 	if err != nil {
 		return nil, err // not leader: a nil *attach.Leader is not a nil Leader
 	}
 	return leader, nil
-}
-
-// lasting tells a leader not to try again where the container is not there any more
-// or has ended.
-func lasting(err error) error {
-	if errors.Is(err, podman.ErrNotFound) || errors.Is(err, podman.ErrNotRunning) {
-		return fmt.Errorf("%w: %w", attach.ErrGone, err)
-	}
-	return err
 }

@@ -568,23 +568,6 @@ func TestReleaseInTime(t *testing.T) {
 	})
 }
 
-func TestResumeIsReported(t *testing.T) {
-	f := newFake()
-	inBubble(t, f, nil, func(b *bubble) {
-		l := b.lease(session1)
-		c, _ := f.get(l.Container)
-		c.link.Resumed()
-		if got := b.events.values(event.SessionResume, "container"); !cmp.Equal(got, []any{l.Container}) {
-			b.Errorf("events %q", got)
-		}
-		l.Release(b.Context())
-		c.link.Resumed()
-		if got := b.events.values(event.SessionResume, "container"); len(got) != 1 {
-			b.Errorf("events %q after the session", got)
-		}
-	})
-}
-
 // TestClientLeavesBeforeTheLogin: what it was given can be given to another.
 func TestClientLeavesBeforeTheLogin(t *testing.T) {
 	f := newFake()

@@ -238,7 +238,7 @@ func (p *Pool) connect(ctx context.Context, c *container) error {
 	hello, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
 	leader, err := p.podman.Connect(hello, Connection{
-		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account, Resumed: func() { p.resumed(c) },
+		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account,
 	})
 	if err == nil {
 		p.mu.Lock()

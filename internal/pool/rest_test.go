@@ -1,15 +1,12 @@
 package pool
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net/http"
 	"strings"
 	"sync"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,14 +26,14 @@ func onService(t *testing.T, s *testpodman.Service) (Podman, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	id, err := client.Create(t.Context(), podman.Spec{Image: "localhost/target:latest", Name: "x", Stdin: true})
+	id, err := client.Create(t.Context(), podman.Spec{Image: "localhost/target:latest", Name: "x"})
 	if err == nil {
 		err = client.Start(t.Context(), id)
 	}
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Real(client), id
+	return Real(client, "/nonexistent"), id
 }
 
 func connectREST(t *testing.T, s *testpodman.Service) (Podman, Leader, string) {
@@ -193,94 +190,5 @@ func TestRESTRefuses(t *testing.T) {
 	}
 	if n := l.(*rest).takeTTY(); n != 0 {
 		t.Errorf("the next terminal is number %d, though none was opened", n)
-	}
-}
-
-// TestRealLeader: the stream of the main process, and the bridge when it breaks.
-func TestRealLeader(t *testing.T) {
-	s := testpodman.New(t)
-	var leader = frame.NewLink()
-	account := frame.AccountMessage{Name: "root", Home: "/root", Shell: "/bin/sh"}
-	answer := func(f frame.Frame) error {
-		switch f.Type {
-		case frame.Ping:
-			return leader.Send(frame.Frame{Type: frame.Pong})
-		case frame.Login:
-			return leader.Send(frame.Frame{Type: frame.Account, Payload: account.Encode()})
-		}
-		return nil
-	}
-	cut := make(chan struct{}) // ends a stream, as the end of the service does
-	serve := func(p *testpodman.Process) int {
-		ended := make(chan struct{})
-		go func() {
-			defer close(ended)
-			_ = leader.RunLeader(struct {
-				io.Reader
-				io.Writer
-			}{p.Stdin, p.Stdout}, answer)
-		}()
-		select {
-		case <-cut:
-		case <-ended:
-		}
-		return 0
-	}
-	s.Main = serve
-	s.Run = func(p *testpodman.Process) int {
-		if diff := cmp.Diff([]string{"/leader", "-i"}, p.Command); diff != "" || p.User != "root" {
-			t.Errorf("bridge as %s (-want +got):\n%s", p.User, diff)
-		}
-		return serve(p)
-	}
-	p, id := onService(t, s)
-	resumed := make(chan struct{}, 10)
-	l, err := p.Connect(t.Context(), Connection{Container: id, Program: "/leader", Resumed: func() { resumed <- struct{}{} }})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	if got, err := l.Login(t.Context(), frame.LoginMessage{User: "root"}); err != nil || got.Home != "/root" {
-		t.Errorf("Login = %+v, %v", got, err)
-	}
-	cut <- struct{}{}
-	<-resumed
-	if err := l.Ping(t.Context()); err != nil {
-		t.Errorf("Ping after the break: %v", err)
-	}
-	// A container that has stopped does not come back.
-	if err := p.Stop(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	cut <- struct{}{}
-	select {
-	case <-l.Done():
-	case <-time.After(20 * time.Second):
-		t.Error("a leader in a stopped container lives on")
-	}
-	_ = leader.Close(errors.New("end"))
-}
-
-// TestRealLeaderThatIsNotThere.
-func TestRealLeaderThatIsNotThere(t *testing.T) {
-	s := testpodman.New(t)
-	s.Answer = func(w http.ResponseWriter, r *http.Request) bool {
-		if strings.HasSuffix(r.URL.Path, "/attach") {
-			testpodman.Fail(w, http.StatusConflict, "cannot attach")
-			return true
-		}
-		return false
-	}
-	p, id := onService(t, s)
-	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
-	defer cancel()
-	if l, err := p.Connect(ctx, Connection{Container: id, Program: "/leader", Resumed: func() {}}); err == nil || l != nil {
-		t.Errorf("Connect = %v, %v", l, err)
-	}
-	if err := p.Stop(t.Context(), id); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := p.Connect(ctx, Connection{Container: id, Program: "/leader", Resumed: func() {}}); !errors.Is(err, attach.ErrGone) {
-		t.Errorf("Connect to a stopped container: %v", err)
 	}
 }

@@ -4,8 +4,6 @@ import (
 	"context"
 	"math/rand/v2"
 	"time"
-
-	"github.com/sandtrap/sandtrap/internal/event"
 )
 
 const (
@@ -108,20 +106,4 @@ func (p *Pool) replace(c *container, reason string) {
 	}
 	p.mu.Unlock()
 	wake(p.fill)
-}
-
-// resumed is told when the stream to a leader has been replaced. The second one
-// costs a process more, so a warm target is not worth keeping.
-func (p *Pool) resumed(c *container) {
-	p.mu.Lock()
-	session := c.session
-	if c.state != leased {
-		session = ""
-	}
-	p.mu.Unlock()
-	if session == "" {
-		p.replace(c, "its stream was broken")
-		return
-	}
-	p.events.Bind(event.Identity{Session: session}).Emit(event.SessionResume, event.F("target", p.cfg.Target.Name), event.F("container", c.id))
 }

@@ -309,7 +309,7 @@ func TestStaleIsTheLastChoice(t *testing.T) {
 		newest.seen = time.Now().Add(time.Second)
 		b.pool.mu.Unlock()
 		f.delay("create", 10*time.Second)
-		newest.leader.(*fakeLeader).resume()
+		b.pool.replace(newest, "test")
 		b.rest(time.Second)
 		for i := range 2 {
 			if l := b.lease(sessionID(i)); l.Container == newest.id {
@@ -321,7 +321,7 @@ func TestStaleIsTheLastChoice(t *testing.T) {
 		if _, ok := f.get(newest.id); ok {
 			b.Error("the stale target was not the one to go")
 		}
-		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"its stream was broken"}) {
+		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"test"}) {
 			b.Errorf("removed because %q", got)
 		}
 	})
@@ -333,33 +333,13 @@ func TestStaleGoesFirst(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(time.Minute)
 		ids := f.ids()
-		b.leader(ids[2]).resume()
+		b.pool.mu.Lock()
+		last := b.pool.warm[slices.IndexFunc(b.pool.warm, func(c *container) bool { return c.id == ids[2] })]
+		b.pool.mu.Unlock()
+		b.pool.replace(last, "test")
 		b.rest(10 * time.Second)
 		if _, ok := f.get(ids[2]); ok || !cmp.Equal(f.ids()[:2], ids[:2]) {
 			b.Errorf("%q were replaced by %q", ids, f.ids())
-		}
-	})
-}
-
-func (l *fakeLeader) resume() {
-	c, _ := l.fake.get(l.id)
-	c.link.Resumed()
-}
-
-// TestResumedTargetsAreReplaced one after the other.
-func TestResumedTargetsAreReplaced(t *testing.T) {
-	f := newFake()
-	inBubble(t, f, nil, func(b *bubble) {
-		old := f.ids()
-		for _, id := range old {
-			c, _ := f.get(id)
-			c.link.Resumed()
-		}
-		b.replacements(5*time.Second, 3)
-		for _, id := range f.ids() {
-			if slices.Contains(old, id) {
-				b.Errorf("%s is still there", id)
-			}
 		}
 	})
 }

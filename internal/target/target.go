@@ -57,7 +57,7 @@ func (t Target) Spec(name string, image podman.Image, unlimited bool) podman.Spe
 		labels[LeaderLabel] = leader
 	}
 	return podman.Spec{
-		Image: t.Image, Name: name, Hostname: t.Hostname, Labels: labels, Stdin: leader != "",
+		Image: t.Image, Name: name, Hostname: t.Hostname, Labels: labels,
 		Memory: t.Memory, Pids: t.Pids, CPUs: t.CPUs, Unlimited: unlimited,
 	}
 }

@@ -61,14 +61,14 @@ func TestSpecCarriesLabelsAndLimits(t *testing.T) {
 	target := Target{Name: "debian", Image: "i", Hostname: "srv01", Memory: 1, Pids: 2, CPUs: 3}
 	image := podman.Image{Digest: "sha256:abc", Labels: map[string]string{"x": "y"}}
 	got := target.Spec("warm-1", image, true)
-	if got.Labels[Label] != "debian" || got.Labels[ImageLabel] != "sha256:abc" || len(got.Labels) != 2 || got.Stdin {
+	if got.Labels[Label] != "debian" || got.Labels[ImageLabel] != "sha256:abc" || len(got.Labels) != 2 {
 		t.Errorf("without a leader: %+v", got)
 	}
 	if got.Image != "i" || got.Name != "warm-1" || !got.Unlimited || got.Memory != 1 || got.Pids != 2 || got.CPUs != 3 || got.Hostname != "srv01" {
 		t.Errorf("Spec = %+v", got)
 	}
 	image.Labels[LeaderLabel] = "/leader"
-	if got = target.Spec("warm-1", image, false); got.Labels[LeaderLabel] != "/leader" || !got.Stdin || got.Unlimited {
+	if got = target.Spec("warm-1", image, false); got.Labels[LeaderLabel] != "/leader" || got.Unlimited {
 		t.Errorf("with a leader: %+v", got)
 	}
 }

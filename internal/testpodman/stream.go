@@ -45,21 +45,6 @@ func (s *Service) exec(w http.ResponseWriter, r *http.Request, id, verb string) 
 	}
 }
 
-// attach gives the connection to the container's main process. As with Podman
-// one that does not run is initialised, which nobody must ask for.
-func (s *Service) attach(w http.ResponseWriter, r *http.Request, id string) {
-	s.mu.Lock()
-	c := s.containers[id]
-	ok := c != nil && c.Running && c.Stdin
-	s.mu.Unlock()
-	q := r.URL.Query()
-	if !ok || !q.Has("detachKeys") || q.Get("detachKeys") != "" || q.Get("stream") != "true" || q.Get("stdin") != "true" || q.Get("stdout") != "true" {
-		Fail(w, http.StatusConflict, "cannot attach to container "+id)
-		return
-	}
-	s.stream(w, &Process{Container: id}, s.Main)
-}
-
 // run upgrades the connection and runs the program on it.
 func (s *Service) run(w http.ResponseWriter, r *http.Request, e *exec) {
 	var body struct{ W, H int }

@@ -26,7 +26,6 @@ type Container struct {
 	ID, Name, Image string
 	Labels          map[string]string
 	Running         bool
-	Stdin           bool // its main process has one
 	Created         time.Time
 }
 
@@ -56,9 +55,6 @@ type Service struct {
 	Files map[string]string
 	// Run is what programs do; nil ends them at once with status 0.
 	Run Program
-	// Main is what the main process of a container does on a connection that is
-	// attached to it; nil ends the stream at once.
-	Main Program
 	// Answer gets every request first, and reports whether it has answered.
 	Answer func(w http.ResponseWriter, r *http.Request) bool
 
@@ -225,7 +221,6 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 		Name   string            `json:"name"`
 		Image  string            `json:"image"`
 		Labels map[string]string `json:"labels"`
-		Stdin  bool              `json:"stdin"`
 	}
 	if err := json.NewDecoder(r.Body).Decode(&spec); err != nil {
 		Fail(w, http.StatusBadRequest, err.Error())
@@ -238,7 +233,7 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 	s.mu.Lock()
 	s.made++
 	id := fmt.Sprintf("%064x", s.made)
-	s.containers[id] = &Container{ID: id, Name: spec.Name, Image: spec.Image, Labels: spec.Labels, Stdin: spec.Stdin, Created: time.Now()}
+	s.containers[id] = &Container{ID: id, Name: spec.Name, Image: spec.Image, Labels: spec.Labels, Created: time.Now()}
 	s.mu.Unlock()
 	Reply(w, http.StatusCreated, map[string]any{"Id": id, "Warnings": []string{}})
 }
@@ -258,10 +253,6 @@ func (s *Service) list(w http.ResponseWriter) {
 }
 
 func (s *Service) container(w http.ResponseWriter, r *http.Request, id, verb string) {
-	if verb == "attach" {
-		s.attach(w, r, id)
-		return
-	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := s.containers[id]

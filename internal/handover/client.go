@@ -1,0 +1,112 @@
+package handover
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Take returns the front end's end of the stream to the leader in a container that
+// was just started. It waits until there is one, or ctx ends. A stream can be taken
+// more than once, until the leader has been spoken to.
+func Take(ctx context.Context, socket, container string) (*net.UnixConn, error) {
+	stream, err := take(ctx, socket, container)
+	if err != nil {
+		return nil, fmt.Errorf("take the stream of container %.12s: %w", container, err)
+	}
+	return stream, nil
+}
+
+func take(ctx context.Context, socket, container string) (*net.UnixConn, error) {
+	if !isID(container) {
+		return nil, errors.New("not a container's id")
+	}
+	server, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	if err != nil {
+		return nil, err
+	}
+	defer server.Close()
+	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stream, err := ask(server.(*net.UnixConn), container)
+	if !stop() { // the context ended first and has closed the connection
+		if stream != nil {
+			stream.Close()
+		}
+		return nil, context.Cause(ctx)
+	}
+	return stream, err
+}
+
+func ask(server *net.UnixConn, container string) (*net.UnixConn, error) {
+	if _, err := server.Write([]byte(container + "\n")); err != nil {
+		return nil, err
+	}
+	answer, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
+	n, got, flags, _, err := server.ReadMsgUnix(answer, rights) // close-on-exec
+	if errors.Is(err, io.EOF) {
+		err = errors.New("no answer")
+	}
+	if err != nil {
+		return nil, err
+	}
+	fds := descriptors(rights[:got])
+	switch {
+	case answer[0] != 0:
+		err = fmt.Errorf("the helper says %q", bytes.TrimSpace(answer[:n]))
+	case len(fds) != 1 || flags&unix.MSG_CTRUNC != 0:
+		err = errors.New("no descriptor in the answer")
+	case !isStream(fds[0]):
+		err = errors.New("what was handed over is no stream")
+	default:
+		return newConn(fds[0])
+	}
+	closeAll(fds)
+	return nil, err
+}
+
+// descriptors are those of a control message.
+func descriptors(rights []byte) []int {
+	messages, err := unix.ParseSocketControlMessage(rights)
+	if err != nil {
+		return nil
+	}
+	var all []int
+	for _, m := range messages {
+		if fds, err := unix.ParseUnixRights(&m); err == nil {
+			all = append(all, fds...)
+		}
+	}
+	return all
+}
+
+func closeAll(fds []int) {
+	for _, fd := range fds {
+		unix.Close(fd)
+	}
+}
+
+// isStream reports whether a descriptor is a connected unix(7) socket of type
+// SOCK_STREAM.
+func isStream(fd int) bool {
+	domain, err1 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
+	kind, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
+	_, err3 := unix.Getpeername(fd)
+	return err1 == nil && err2 == nil && err3 == nil && domain == unix.AF_UNIX && kind == unix.SOCK_STREAM
+}
+
+// newConn takes a descriptor over.
+func newConn(fd int) (*net.UnixConn, error) {
+	file := os.NewFile(uintptr(fd), "stream")
+	defer file.Close()
+	c, err := net.FileConn(file)
+	if err != nil {
+		return nil, err
+	}
+	return c.(*net.UnixConn), nil
+}

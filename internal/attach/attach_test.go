@@ -82,6 +82,31 @@ func TestStartTimesOut(t *testing.T) {
 	}
 }
 
+// TestProgramThatHasEnded before anybody looks has run all the same.
+func TestProgramThatHasEnded(t *testing.T) {
+	s := newFake(t, nil)
+	l := s.connect()
+	for range 100 { // by chance one of two things that have happened is seen first
+		c, err := l.open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range []frame.Frame{{Type: frame.Opened}, exit(c.number, frame.ExitMessage{Status: 3}), eof(c.number)} {
+			f.Channel = c.number
+			if err := c.handle(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.waitOpened(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		if e, err := c.Wait(t.Context()); e.Status != 3 || err != nil {
+			t.Errorf("Wait = %+v, %v", e, err)
+		}
+		_ = c.Close()
+	}
+}
+
 func TestRefusals(t *testing.T) {
 	s := newFake(t, nil)
 	s.refuses = true

@@ -174,9 +174,14 @@ func (c *channel) waitOpened(ctx context.Context) error {
 	case err := <-c.opened:
 		return err
 	case <-c.ctx.Done():
-		return context.Cause(c.ctx)
 	case <-ctx.Done():
 		return context.Cause(ctx)
+	}
+	select {
+	case err := <-c.opened: // a program may have ended as soon as it ran
+		return err
+	default:
+		return context.Cause(c.ctx)
 	}
 }
 

@@ -20,7 +20,7 @@ import (
 // namespaces of every kind, a user namespace without the pods account in it, no
 // mounts, no log.
 type Spec struct {
-	Image    string
+	Image    string // a name, or an id
 	Name     string
 	Hostname string
 	Labels   map[string]string
@@ -97,7 +97,7 @@ func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
 	defer cancel()
 	answer, err := containers.CreateWithSpec(ctx, s.generate(), nil)
 	if err != nil {
-		return "", wrap(err, "create container from %s", s.Image)
+		return "", wrap(err, "create container from image %.64s", s.Image)
 	}
 	return answer.ID, nil
 }

@@ -141,6 +141,17 @@ func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 	return id, nil
 }
 
+// digests are the images that the containers were made of.
+func (f *fake) digests() []string {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	var all []string
+	for _, b := range f.boxes {
+		all = append(all, b.Labels[target.ImageLabel])
+	}
+	return all
+}
+
 func (f *fake) Start(ctx context.Context, id string) error {
 	if err := f.enter(ctx, "start", id); err != nil {
 		return err

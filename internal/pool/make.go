@@ -115,6 +115,7 @@ func (p *Pool) makeOne(ctx context.Context) {
 	}
 	p.failure, p.pause = nil, firstPause
 	p.move(c, making, warm)
+	p.judge(c)
 	count, first := len(p.warm), !p.isReady
 	p.isReady = true
 	p.settle()
@@ -131,14 +132,13 @@ func (p *Pool) makeOne(ctx context.Context) {
 // make creates and starts a container and connects to its leader. One that comes
 // to nothing is the janitor's.
 func (p *Pool) make(ctx context.Context) (*container, error) {
-	image, err := p.lookUp(ctx)
-	if errors.Is(err, podman.ErrNotFound) {
-		return nil, p.noImage()
-	}
-	if err != nil {
-		return nil, err
-	}
+	p.mu.Lock()
+	image := p.image
+	p.mu.Unlock()
 	c, err := p.boot(ctx, image)
+	if errors.Is(err, podman.ErrNotFound) { // it was removed: there may be another one
+		c, err = p.bootLatest(ctx)
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -152,7 +152,20 @@ func (p *Pool) make(ctx context.Context) (*container, error) {
 	return c, nil
 }
 
-// lookUp asks what the image is now. Warm targets of an older one are stale.
+// bootLatest boots a container of the image as it is at this moment.
+func (p *Pool) bootLatest(ctx context.Context) (*container, error) {
+	image, err := p.lookUp(ctx)
+	if errors.Is(err, podman.ErrNotFound) {
+		return nil, p.noImage()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p.boot(ctx, image)
+}
+
+// lookUp asks what the image is now, of which makers make targets from then on.
+// Warm targets of an older one are stale.
 func (p *Pool) lookUp(ctx context.Context) (podman.Image, error) {
 	image, err := p.podman.Image(ctx, p.cfg.Target.Image)
 	if err != nil {
@@ -160,12 +173,18 @@ func (p *Pool) lookUp(ctx context.Context) (podman.Image, error) {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.image = image
 	for _, c := range p.warm {
-		if c.digest != image.Digest {
-			c.stale = "image changed"
-		}
+		p.judge(c)
 	}
 	return image, nil
+}
+
+// judge finds a warm target stale whose image is not the latest. Pool.mu is held.
+func (p *Pool) judge(c *container) {
+	if c.digest != p.image.Digest {
+		c.stale = "image changed"
+	}
 }
 
 // noImage is the error of an image that Podman does not have.
@@ -269,17 +288,10 @@ func (p *Pool) explain(ctx context.Context, c *container, err error) error {
 	return fmt.Errorf("connect to a container of image %s: %w", t.Image, err)
 }
 
-// check finds out what would otherwise fail at every login: that the image was
-// another one than thought, or that it lacks the account. The accounts of an image
-// are read once; the file of a target that nobody has touched yet is the image's.
+// check finds out what would otherwise fail at every login: that the image lacks
+// the account. The accounts of an image are read once; the file of a target that
+// nobody has touched yet is the image's.
 func (p *Pool) check(ctx context.Context, c *container) error {
-	image, err := p.lookUp(ctx)
-	if err != nil {
-		return err
-	}
-	if image.Digest != c.digest {
-		return fmt.Errorf("image %s changed while a container was made from it", p.cfg.Target.Image)
-	}
 	p.mu.Lock()
 	known := p.checked == c.digest
 	p.mu.Unlock()

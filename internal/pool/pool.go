@@ -95,6 +95,7 @@ type Pool struct {
 	failure   error         // why the latest container could not be made, nil after a success
 	pause     time.Duration // after the next failure
 	backoff   time.Time     // nothing is made before
+	image     podman.Image  // when it was last looked up
 	checked   string        // digest of the image whose accounts were found good
 	emptySaid time.Time     // when PoolEmpty was last reported
 	retention

@@ -48,7 +48,8 @@ func Policy(name string) frame.Policy {
 	return frame.PolicyExisting
 }
 
-// Spec describes a container of this target made from an image as it is now.
+// Spec describes a container of this target made from that very image, whatever its
+// name stands for by now.
 // Without limits it takes whatever the host has.
 func (t Target) Spec(name string, image podman.Image, unlimited bool) podman.Spec {
 	labels := map[string]string{Label: t.Name, ImageLabel: image.Digest}
@@ -57,7 +58,7 @@ func (t Target) Spec(name string, image podman.Image, unlimited bool) podman.Spe
 		labels[LeaderLabel] = leader
 	}
 	return podman.Spec{
-		Image: t.Image, Name: name, Hostname: t.Hostname, Labels: labels,
+		Image: strings.TrimPrefix(image.Digest, "sha256:"), Name: name, Hostname: t.Hostname, Labels: labels,
 		Memory: t.Memory, Pids: t.Pids, CPUs: t.CPUs, Unlimited: unlimited,
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -28,17 +29,23 @@ var lies = map[string]lie{
 	"die-at-start":      {frame.Open, func(*liar, frame.Frame) { os.Exit(1) }},
 	"garbage":           {frame.Open, func(l *liar, _ frame.Frame) { l.raw(bytes.Repeat([]byte("garbage\x00\xff"), 1000)) }},
 	"endless-garbage":   {frame.Open, func(l *liar, _ frame.Frame) { l.flood([]byte{0xff, 0, 0, 0, 0, 0, 0, 0}) }},
-	"endless-length":    {frame.Open, func(l *liar, _ frame.Frame) { l.flood([]byte{byte(frame.Data), 0, 0, 1, 0xff, 0xff, 0xff, 0xff}) }},
-	"short-frame":       {frame.Open, func(l *liar, f frame.Frame) { l.raw([]byte{byte(frame.Data), 0, 0, byte(f.Channel), 0, 0, 1, 0, 'x'}) }},
+	"endless-length":    {frame.Open, func(l *liar, _ frame.Frame) { l.flood([]byte{byte(frame.Exit), 0, 0, 1, 0xff, 0xff, 0xff, 0xff}) }},
+	"endless-exits":     {frame.Open, func(l *liar, _ frame.Frame) { l.flood([]byte{byte(frame.Failed), 0, 0, 1, 0, 0, 0, 0}) }},
+	"short-frame":       {frame.Open, func(l *liar, f frame.Frame) { l.raw([]byte{byte(frame.Exit), 0, 0, byte(f.Channel), 0, 0, 1, 0, 'x'}) }},
 	"wrong-direction":   {frame.Open, func(l *liar, f frame.Frame) { l.say(frame.Open, f.Channel, nil) }},
-	"strange-channel":   {frame.Open, func(l *liar, _ frame.Frame) { l.say(frame.Data, 4242, []byte("data")) }},
+	"strange-channel":   {frame.Open, func(l *liar, _ frame.Frame) { l.say(frame.Opened, 4242, nil) }},
 	"strange-exit":      {frame.Open, func(l *liar, _ frame.Frame) { l.say(frame.Exit, 4242, (&frame.ExitMessage{}).Encode()) }},
-	"open-twice":        {frame.Open, func(l *liar, f frame.Frame) { l.say(frame.Opened, f.Channel, nil); l.say(frame.Opened, f.Channel, nil) }},
-	"data-before-open":  {frame.Open, func(l *liar, f frame.Frame) { l.say(frame.Data, f.Channel, []byte("early")) }},
-	"data-after-end":    {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.ended(f); l.say(frame.Data, f.Channel, []byte("late")) }},
+	"exit-before-open":  {frame.Open, func(l *liar, f frame.Frame) { l.exit(f) }},
+	"open-twice":        {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.opened(f) }},
+	"no-descriptors":    {frame.Open, func(l *liar, f frame.Frame) { l.say(frame.Opened, f.Channel, nil) }},
+	"odd-descriptors":   {frame.Open, func(l *liar, f frame.Frame) { l.openedWith(f, 0, 0, 0) }},
+	"own-link":          {frame.Open, func(l *liar, f frame.Frame) { n := int(l.link.Fd()); l.openedWith(f, n, n, n) }},
+	"many-descriptors":  {frame.Open, func(l *liar, f frame.Frame) { l.openedWith(f, make([]int, 200)...) }},
+	"stray-descriptors": {frame.Open, func(l *liar, f frame.Frame) { l.stray(f) }},
+	"blocking-streams":  {frame.Open, func(l *liar, f frame.Frame) { l.block(f) }},
 	"exit-twice":        {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.exit(f); l.exit(f) }},
+	"failed-after-exit": {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.exit(f); l.say(frame.Failed, f.Channel, nil) }},
 	"false-exit":        {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.say(frame.Exit, f.Channel, []byte("?")) }},
-	"no-window":         {frame.Open, func(l *liar, f frame.Frame) { l.opened(f); l.pour(f) }},
 	"pongs":             {frame.Open, func(l *liar, _ frame.Frame) { l.say(frame.Pong, 0, nil) }},
 	"second-account":    {frame.Open, func(l *liar, _ frame.Frame) { l.account("root", "/root") }},
 	"false-account":     {frame.Login, func(l *liar, _ frame.Frame) { l.say(frame.Account, 0, []byte{0xff, 0xff, 0xff, 0xff}) }},
@@ -56,21 +63,20 @@ type lie struct {
 
 // tooLate are lies after the command has ended, whose client may have got all that
 // it wanted.
-var tooLate = []string{"data-after-end", "exit-twice"}
+var tooLate = []string{"exit-twice", "failed-after-exit"}
 
 // liar is the leader of one container.
 type liar struct {
 	link *os.File
 	lie  lie // of whoever has logged in
 
-	turn     sync.Mutex // of whoever sends
-	mu       sync.Mutex // guards programs
-	programs map[uint16]io.WriteCloser
+	turn  sync.Mutex  // of whoever sends
+	stays atomic.Bool // when the link has ended
 }
 
 // playLeader never returns. Arguments say what is wrong before anybody logs in.
 func playLeader(args []string) {
-	l := &liar{link: offer(), programs: map[uint16]io.WriteCloser{}}
+	l := &liar{link: offer()}
 	switch strings.Join(args, " ") {
 	case "": // all is well so far
 	case "hang":
@@ -83,6 +89,9 @@ func playLeader(args []string) {
 	hello := frame.HelloMessage{Version: frame.Version}
 	l.say(frame.Hello, 0, hello.Encode())
 	_ = frame.FromFront(l.link).Serve(l.handle)
+	if l.stays.Load() {
+		time.Sleep(time.Hour)
+	}
 	os.Exit(1)
 }
 
@@ -100,15 +109,18 @@ func offer() *os.File {
 }
 
 // send sends what the protocol may not allow.
-func (l *liar) send(f frame.Frame) error {
+func (l *liar) send(f frame.Frame, fds ...int) error {
 	header, err := f.Header()
 	if err != nil {
 		return err
 	}
+	var rights []byte
+	if len(fds) > 0 {
+		rights = syscall.UnixRights(fds...)
+	}
 	l.turn.Lock()
 	defer l.turn.Unlock()
-	_, err = l.link.Write(append(header[:], f.Payload...))
-	return err
+	return syscall.Sendmsg(int(l.link.Fd()), append(header[:], f.Payload...), rights, nil, 0)
 }
 
 func (l *liar) handle(f frame.Frame) error {
@@ -134,56 +146,59 @@ func (l *liar) handle(f frame.Frame) error {
 			return err
 		}
 		return l.start(f.Channel, m)
-	case frame.Data, frame.EOF, frame.Close:
-		l.mu.Lock()
-		stdin := l.programs[f.Channel]
-		l.mu.Unlock()
-		if stdin != nil && f.Type == frame.Data {
-			_, _ = stdin.Write(f.Payload)
-		} else if stdin != nil {
-			_ = stdin.Close()
-		}
 	}
 	return nil
 }
 
-// start runs a program that says little.
+// start runs a program.
 func (l *liar) start(channel uint16, m frame.OpenMessage) error {
 	c := &exec.Cmd{Path: m.Path, Args: m.Argv, Env: m.Env, Dir: m.Dir}
-	c.Stdout, c.Stderr = sayer{l, frame.Data, channel}, sayer{l, frame.Stderr, channel}
-	stdin, err := c.StdinPipe()
-	if err == nil {
-		err = c.Start()
+	theirs, ours := pipes()
+	c.Stdin, c.Stdout, c.Stderr = theirs[0], theirs[1], theirs[2]
+	err := c.Start()
+	for _, f := range theirs {
+		f.Close()
 	}
 	if err != nil {
 		l.say(frame.Failed, channel, []byte(err.Error()))
 		return nil
 	}
-	l.mu.Lock()
-	l.programs[channel] = stdin
-	l.mu.Unlock()
-	l.say(frame.Opened, channel, nil)
+	l.openedWith(frame.Frame{Channel: channel}, descriptors(ours)...)
+	for _, f := range ours {
+		f.Close()
+	}
 	go func() {
 		_ = c.Wait()
 		m := frame.ExitMessage{Status: uint32(c.ProcessState.ExitCode())}
-		l.say(frame.EOF, channel, nil)
 		l.say(frame.Exit, channel, m.Encode())
 	}()
 	return nil
 }
 
-type sayer struct {
-	liar    *liar
-	as      frame.Type
-	channel uint16
+// pipes are a program's standard input, output and error, and their other ends.
+func pipes() (theirs, ours [3]*os.File) {
+	for i := range theirs {
+		r, w, err := os.Pipe()
+		if err != nil {
+			os.Exit(1)
+		}
+		if theirs[i], ours[i] = w, r; i == 0 {
+			theirs[i], ours[i] = r, w
+		}
+	}
+	return theirs, ours
 }
 
-func (s sayer) Write(p []byte) (int, error) {
-	return len(p), s.liar.send(frame.Frame{Type: s.as, Channel: s.channel, Payload: p})
+func descriptors(files [3]*os.File) []int {
+	return []int{int(files[0].Fd()), int(files[1].Fd()), int(files[2].Fd())}
 }
 
 func (l *liar) say(as frame.Type, channel uint16, payload []byte) {
 	_ = l.send(frame.Frame{Type: as, Channel: channel, Payload: payload}) // it may be over
+}
+
+func (l *liar) openedWith(f frame.Frame, fds ...int) {
+	_ = l.send(frame.Frame{Type: frame.Opened, Channel: f.Channel}, fds...)
 }
 
 func (l *liar) account(name, home string) {
@@ -191,22 +206,40 @@ func (l *liar) account(name, home string) {
 	l.say(frame.Account, 0, m.Encode())
 }
 
-func (l *liar) opened(f frame.Frame) { l.say(frame.Opened, f.Channel, nil) }
+// opened says that a program runs which says nothing and has ended.
+func (l *liar) opened(f frame.Frame) {
+	theirs, ours := pipes()
+	for _, f := range theirs {
+		f.Close()
+	}
+	l.openedWith(f, descriptors(ours)...)
+}
 
 func (l *liar) exit(f frame.Frame) {
 	l.say(frame.Exit, f.Channel, (&frame.ExitMessage{}).Encode())
 }
 
-func (l *liar) ended(f frame.Frame) {
-	l.say(frame.EOF, f.Channel, nil)
-	l.exit(f)
+// stray sends descriptors that belong to nothing.
+func (l *liar) stray(f frame.Frame) {
+	l.opened(f)
+	for range 3 {
+		_ = l.send(frame.Frame{Type: frame.Exit, Channel: f.Channel, Payload: (&frame.ExitMessage{}).Encode()}, 0, 1, 2)
+	}
 }
 
-// pour sends data without being allowed to.
-func (l *liar) pour(f frame.Frame) {
-	chunk := make([]byte, frame.MaxData)
-	for l.send(frame.Frame{Type: frame.Data, Channel: f.Channel, Payload: chunk}) == nil {
+// block makes reads and writes of the front end wait in the kernel, and hangs up
+// without ending.
+func (l *liar) block(f frame.Frame) {
+	_, ours := pipes() // whose other ends stay open
+	l.openedWith(f, descriptors(ours)...)
+	for range 100 {
+		for _, fd := range descriptors(ours) {
+			_ = syscall.SetNonblock(fd, false)
+		}
+		time.Sleep(5 * time.Millisecond)
 	}
+	l.stays.Store(true)
+	_ = syscall.Shutdown(int(l.link.Fd()), syscall.SHUT_RDWR)
 }
 
 // raw writes past the link.

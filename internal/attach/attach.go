@@ -13,6 +13,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/sandtrap/sandtrap/internal/descriptor"
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
@@ -59,8 +60,8 @@ type Stream interface {
 	Write(p []byte) (int, error)
 	CloseWrite() error
 	// Copy hands on output until it has ended, and returns nil then. The slices
-	// are valid during the call; on a terminal all goes to stdout. An error of
-	// stdout or stderr ends Copy.
+	// are valid during the call; on a terminal all goes to stdout, else stdout and
+	// stderr are called concurrently. An error of one of them ends Copy.
 	Copy(stdout, stderr func([]byte) error) error
 	// Exited is closed when Wait would not block.
 	Exited() <-chan struct{}
@@ -97,7 +98,7 @@ type Leader struct {
 	answered bool             // to Login
 	last     uint16           // the highest channel number used
 	channels map[uint16]*channel
-	late     int // what may still come for closed channels: bytes of data, and other frames
+	late     int // frames that may still come for closed channels
 }
 
 type loginAnswer struct {
@@ -115,7 +116,7 @@ func Connect(ctx context.Context, stream *net.UnixConn) (*Leader, error) {
 	l := &Leader{conn: c, done: make(chan struct{}), patience: startTimeout, channels: map[uint16]*channel{}}
 	go l.serve()
 	hello := frame.HelloMessage{Version: frame.Version}
-	err = c.send(ctx.Done(), frame.Frame{Type: frame.Hello, Payload: hello.Encode()})
+	err = c.send(frame.Frame{Type: frame.Hello, Payload: hello.Encode()})
 	if err == nil {
 		err = l.Ping(ctx)
 	}
@@ -130,6 +131,7 @@ func Connect(ctx context.Context, stream *net.UnixConn) (*Leader, error) {
 func (l *Leader) serve() {
 	defer close(l.done)
 	l.conn.close(frame.FromLeader(l.conn).Serve(l.handle))
+	descriptor.Close(l.conn.take())
 	l.conn.writer.Wait()
 	cause := l.conn.reason()
 	l.mu.Lock()
@@ -152,7 +154,7 @@ func (l *Leader) Ping(ctx context.Context) error {
 	}
 	l.pings = append(l.pings, pong)
 	l.mu.Unlock()
-	if err := l.conn.send(nil, frame.Frame{Type: frame.Ping}); err != nil { // it does not wait
+	if err := l.conn.send(frame.Frame{Type: frame.Ping}); err != nil {
 		return fmt.Errorf("ping leader: %w", err)
 	}
 	select {
@@ -177,7 +179,7 @@ func (l *Leader) Login(ctx context.Context, m frame.LoginMessage) (Account, erro
 	}
 	l.login = answer
 	l.mu.Unlock()
-	if err := l.send(ctx, frame.Frame{Type: frame.Login, Payload: payload}); err != nil {
+	if err := l.conn.send(frame.Frame{Type: frame.Login, Payload: payload}); err != nil {
 		return Account{}, fmt.Errorf("log in: %w", err)
 	}
 	select {
@@ -210,11 +212,11 @@ func (l *Leader) Start(ctx context.Context, p Program) (Stream, error) {
 	if len(payload) > frame.MaxPayload {
 		return nil, errors.New("start program: arguments and environment are too long")
 	}
-	c, err := l.open()
+	c, err := l.open(p.PTY)
 	if err != nil {
 		return nil, fmt.Errorf("start program: %w", err)
 	}
-	err = l.send(ctx, frame.Frame{Type: frame.Open, Channel: c.number, Payload: payload})
+	err = l.conn.send(frame.Frame{Type: frame.Open, Channel: c.number, Payload: payload})
 	if err == nil {
 		err = c.waitOpened(ctx)
 	}
@@ -226,7 +228,7 @@ func (l *Leader) Start(ctx context.Context, p Program) (Stream, error) {
 }
 
 // open registers a channel.
-func (l *Leader) open() (*channel, error) {
+func (l *Leader) open(pty bool) (*channel, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.err != nil {
@@ -236,18 +238,9 @@ func (l *Leader) open() (*channel, error) {
 		return nil, errors.New("all channel numbers are used up")
 	}
 	l.last++
-	c := newChannel(l, l.last)
+	c := newChannel(l, l.last, pty)
 	l.channels[c.number] = c
 	return c, nil
-}
-
-// send queues a frame unless ctx ends first.
-func (l *Leader) send(ctx context.Context, f frame.Frame) error {
-	err := l.conn.send(ctx.Done(), f)
-	if errors.Is(err, errStopped) {
-		return context.Cause(ctx)
-	}
-	return err
 }
 
 // Done is closed when the leader is gone for good.

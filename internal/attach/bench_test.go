@@ -1,15 +1,21 @@
 package attach
 
 import (
+	"io"
+	"os"
 	"testing"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
-// benchmark runs f with a program on a leader whose frames handle gets.
-func benchmark(b *testing.B, handle func(*peer, frame.Frame) error, f func(link *peer, c Stream)) {
+// benchmark runs f with a program on a leader, and its side of the streams.
+func benchmark(b *testing.B, pty bool, f func(p *program, c Stream)) {
 	front, leader := socketPair(b)
 	link := &peer{UnixConn: leader}
+	p, theirs, err := begin(pty)
+	if err != nil {
+		b.Fatal(err)
+	}
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
@@ -18,53 +24,49 @@ func benchmark(b *testing.B, handle func(*peer, frame.Frame) error, f func(link 
 			case frame.Ping:
 				return link.Send(frame.Frame{Type: frame.Pong})
 			case frame.Open:
-				return link.Send(frame.Frame{Type: frame.Opened, Channel: f.Channel})
+				return link.Send(opened(f.Channel), theirs...)
 			}
-			return handle(link, f)
+			return nil
 		})
 	}()
 	l, err := Connect(b.Context(), front)
 	if err != nil {
 		b.Fatal(err)
 	}
-	defer func() {
-		_ = l.Close()
-		_ = link.Close()
-		<-done
-	}()
-	c, err := l.Start(b.Context(), Program{})
+	c, err := l.Start(b.Context(), Program{PTY: pty})
 	if err != nil {
 		b.Fatal(err)
 	}
+	closeFiles(theirs)
 	b.ReportAllocs()
-	f(link, c)
+	f(p, c)
+	_ = c.Close()
+	_ = l.Close()
+	_ = link.Close()
+	p.end()
+	<-done
 }
+
+func closeFiles(files []*os.File) {
+	for _, f := range files {
+		f.Close()
+	}
+}
+
+const piece = 32 << 10
 
 // BenchmarkOutput is bulk from a program.
 func BenchmarkOutput(b *testing.B) {
-	window := make(chan int, 100)
-	handle := func(_ *peer, f frame.Frame) error {
-		if f.Type == frame.Window {
-			n, _ := frame.DecodeWindow(f.Payload)
-			window <- int(n)
-		}
-		return nil
-	}
-	benchmark(b, handle, func(link *peer, c Stream) {
-		b.SetBytes(frame.MaxData)
+	benchmark(b, false, func(p *program, c Stream) {
+		b.SetBytes(piece)
 		go func() {
-			left := frame.InitialWindow
-			payload := make([]byte, frame.MaxData)
 			for range b.N {
-				for left < len(payload) {
-					left += <-window
-				}
-				left -= len(payload)
-				_ = link.Send(frame.Frame{Type: frame.Data, Channel: 1, Payload: payload})
+				_, _ = p.out.Write(make([]byte, piece))
 			}
-			_ = link.Send(frame.Frame{Type: frame.EOF, Channel: 1})
+			p.end()
 		}()
-		if err := c.Copy(func([]byte) error { return nil }, nil); err != nil {
+		nothing := func([]byte) error { return nil }
+		if err := c.Copy(nothing, nothing); err != nil {
 			b.Error(err)
 		}
 	})
@@ -72,15 +74,10 @@ func BenchmarkOutput(b *testing.B) {
 
 // BenchmarkInput is bulk to a program.
 func BenchmarkInput(b *testing.B) {
-	handle := func(link *peer, f frame.Frame) error {
-		if f.Type == frame.Data {
-			return link.Send(frame.Frame{Type: frame.Window, Channel: 1, Payload: frame.EncodeWindow(uint32(len(f.Payload)))})
-		}
-		return nil
-	}
-	benchmark(b, handle, func(_ *peer, c Stream) {
-		b.SetBytes(frame.MaxData)
-		payload := make([]byte, frame.MaxData)
+	benchmark(b, false, func(p *program, c Stream) {
+		b.SetBytes(piece)
+		go func() { _, _ = io.Copy(io.Discard, p.in) }()
+		payload := make([]byte, piece)
 		for range b.N {
 			if _, err := c.Write(payload); err != nil {
 				b.Error(err)
@@ -89,16 +86,9 @@ func BenchmarkInput(b *testing.B) {
 	})
 }
 
-// BenchmarkEcho is a key that is struck and comes back.
+// BenchmarkEcho is a key that is struck and comes back from the terminal.
 func BenchmarkEcho(b *testing.B) {
-	handle := func(link *peer, f frame.Frame) error {
-		if f.Type != frame.Data {
-			return nil
-		}
-		_ = link.Send(frame.Frame{Type: frame.Window, Channel: 1, Payload: frame.EncodeWindow(uint32(len(f.Payload)))})
-		return link.Send(f)
-	}
-	benchmark(b, handle, func(_ *peer, c Stream) {
+	benchmark(b, true, func(_ *program, c Stream) {
 		echoed := make(chan struct{})
 		go func() { _ = c.Copy(func([]byte) error { echoed <- struct{}{}; return nil }, nil) }()
 		for range b.N {
@@ -107,6 +97,5 @@ func BenchmarkEcho(b *testing.B) {
 			}
 			<-echoed
 		}
-		_ = c.Close()
 	})
 }

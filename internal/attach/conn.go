@@ -9,20 +9,19 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandtrap/sandtrap/internal/descriptor"
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
-// Bounds of what waits for a leader that does not read, in bytes.
 const (
-	maxWaiting = 512 << 10
-	// reserve is for frames that must not wait, beyond maxWaiting.
-	reserve = 64 << 10
+	// maxWaiting bounds what waits for a leader that does not read, in bytes: all
+	// that can be asked of it while it starts a program.
+	maxWaiting = 2 << 20
+	// maxDescriptors are those of a program.
+	maxDescriptors = 3
 )
 
-var (
-	errStopped = errors.New("no room for a frame")
-	errDeaf    = errors.New("the leader does not read what it is sent")
-)
+var errDeaf = errors.New("the leader does not read what it is sent")
 
 // conn is a stream to a leader. Reading is one goroutine's; sending anybody's.
 //
@@ -31,9 +30,9 @@ var (
 type conn struct {
 	socket *net.UnixConn
 	raw    syscall.RawConn
-	turn   chan struct{} // held by whoever waits for room: first come, first served
-	room   chan struct{} // there may be room again, for the holder of turn
-	closed chan struct{} // closed when err is set
+
+	came    []int // descriptors that nobody has taken yet; the reader's
+	control []byte
 
 	mu      sync.Mutex // guards all below
 	err     error      // why the stream was closed
@@ -47,14 +46,15 @@ func newConn(socket *net.UnixConn) (*conn, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &conn{socket: socket, raw: raw, turn: make(chan struct{}, 1), room: make(chan struct{}, 1), closed: make(chan struct{})}, nil
+	return &conn{socket: socket, raw: raw, control: make([]byte, unix.CmsgSpace(4*maxDescriptors))}, nil
 }
 
-// Read implements io.Reader.
+// Read implements io.Reader. It keeps the descriptors that come along.
 func (c *conn) Read(p []byte) (n int, err error) {
+	control, flags := 0, 0
 	waitErr := c.raw.Read(func(fd uintptr) bool {
 		for {
-			n, _, err = unix.Recvfrom(int(fd), p, unix.MSG_DONTWAIT)
+			n, control, flags, _, err = unix.Recvmsg(int(fd), p, c.control, unix.MSG_DONTWAIT|unix.MSG_CMSG_CLOEXEC)
 			if err != unix.EINTR {
 				return err != unix.EAGAIN
 			}
@@ -65,10 +65,25 @@ func (c *conn) Read(p []byte) (n int, err error) {
 		return 0, waitErr
 	case err != nil:
 		return 0, err
-	case n == 0:
+	case control > 0:
+		fds := descriptor.FromMessage(c.control[:control])
+		if len(c.came) > 0 || flags&unix.MSG_CTRUNC != 0 {
+			descriptor.Close(fds)
+			return 0, violation("descriptors that belong to nothing")
+		}
+		c.came = fds
+	}
+	if n == 0 {
 		return 0, io.EOF
 	}
 	return n, nil
+}
+
+// take returns the descriptors that came along with a frame. They are the caller's.
+func (c *conn) take() []int {
+	fds := c.came
+	c.came = nil
+	return fds
 }
 
 // write writes what there is room for in the socket.
@@ -81,59 +96,35 @@ func write(fd uintptr, parts ...[]byte) (int, error) {
 	}
 }
 
-// send sends a frame, or keeps it while the leader does not read. It waits while
-// maxWaiting bytes are kept, until stop is closed; but Ping and Close never wait.
-func (c *conn) send(stop <-chan struct{}, f frame.Frame) error {
+// send sends a frame, or keeps it while the leader does not read. It does not wait:
+// a leader that leaves too much unread is gone.
+func (c *conn) send(f frame.Frame) error {
 	header, err := f.Header()
 	if err != nil {
 		return err
 	}
-	limit := maxWaiting
-	if f.Type == frame.Ping || f.Type == frame.Close {
-		limit += reserve
-	} else {
-		select {
-		case c.turn <- struct{}{}:
-		case <-stop:
-			return errStopped
-		case <-c.closed:
-			return c.reason()
+	if err := c.try(header[:], f.Payload); err != nil {
+		if errors.Is(err, errDeaf) {
+			c.close(err)
 		}
-		defer func() { <-c.turn }()
+		return err
 	}
-	for {
-		sent, err := c.try(limit, header[:], f.Payload)
-		switch {
-		case err != nil || sent:
-			return err
-		case limit > maxWaiting:
-			c.close(errDeaf)
-			return errDeaf
-		}
-		select {
-		case <-c.room:
-		case <-stop:
-			return errStopped
-		case <-c.closed:
-			return c.reason()
-		}
-	}
+	return nil
 }
 
-// try writes a frame or keeps what cannot be written, unless more than limit bytes
-// would be kept. A frame may be larger than that, when nothing else is.
-func (c *conn) try(limit int, header, payload []byte) (bool, error) {
+// try writes a frame or keeps what cannot be written.
+func (c *conn) try(header, payload []byte) error {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.err != nil {
-		return false, c.err
+		return c.err
 	}
 	if c.writing {
-		if len(c.waiting) > 0 && len(c.waiting)+len(header)+len(payload) > limit {
-			return false, nil
+		if len(c.waiting)+len(header)+len(payload) > maxWaiting {
+			return errDeaf
 		}
 		c.waiting = append(append(c.waiting, header...), payload...)
-		return true, nil
+		return nil
 	}
 	n := 0
 	var writeErr error
@@ -141,17 +132,17 @@ func (c *conn) try(limit int, header, payload []byte) (bool, error) {
 		n, writeErr = write(fd, header, payload)
 		return true
 	}); err != nil {
-		return false, err
+		return err
 	}
 	if writeErr != nil && writeErr != unix.EAGAIN {
-		return false, writeErr // the reader learns why, after what was still said
+		return writeErr // the reader learns why, after what was still said
 	}
 	if n < len(header)+len(payload) {
 		all := append(append([]byte(nil), header...), payload...)
 		c.waiting, c.writing = all[n:], true
 		c.writer.Go(c.writeRest)
 	}
-	return true, nil
+	return nil
 }
 
 // writeRest writes what waits, and ends when nothing does.
@@ -162,7 +153,6 @@ func (c *conn) writeRest() {
 		if len(chunk) == 0 || c.err != nil {
 			c.waiting, c.writing = nil, false
 			c.mu.Unlock()
-			wake(c.room)
 			return
 		}
 		c.mu.Unlock()
@@ -178,7 +168,6 @@ func (c *conn) writeRest() {
 			c.waiting = c.waiting[n:]
 		}
 		c.mu.Unlock()
-		wake(c.room)
 	}
 }
 
@@ -188,7 +177,6 @@ func (c *conn) close(cause error) {
 	first := c.err == nil
 	if first {
 		c.err = cause
-		close(c.closed)
 	}
 	c.mu.Unlock()
 	if first {

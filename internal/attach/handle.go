@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/sandtrap/sandtrap/internal/descriptor"
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
@@ -20,7 +21,7 @@ func (l *Leader) handle(f frame.Frame) error {
 	c := l.channels[f.Channel]
 	if c != nil {
 		l.mu.Unlock()
-		return c.handle(f)
+		return c.handle(f, l.descriptors(f))
 	}
 	defer l.mu.Unlock()
 	switch {
@@ -34,6 +35,14 @@ func (l *Leader) handle(f frame.Frame) error {
 		return violation("%q for channel %d, which was never opened", f.Type, f.Channel)
 	}
 	return l.tooLate(f)
+}
+
+// descriptors are those that came with a frame, if it is one that has some.
+func (l *Leader) descriptors(f frame.Frame) []int {
+	if f.Type != frame.Opened {
+		return nil
+	}
+	return l.conn.take()
 }
 
 func (l *Leader) pong() error {
@@ -81,11 +90,8 @@ func (l *Leader) answer(a loginAnswer) error {
 // tooLate handles what crosses with the closing of its channel: nothing happens,
 // as long as it is no more than could be on its way.
 func (l *Leader) tooLate(f frame.Frame) error {
-	cost := 1
-	if f.Type == frame.Data || f.Type == frame.Stderr {
-		cost = max(len(f.Payload), 1)
-	}
-	if l.late -= cost; l.late < 0 {
+	descriptor.Close(l.descriptors(f))
+	if l.late--; l.late < 0 {
 		return violation("frames for channels that were closed long ago")
 	}
 	return nil

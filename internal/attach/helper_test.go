@@ -9,7 +9,9 @@ import (
 	"syscall"
 	"testing"
 
+	openpty "github.com/creack/pty"
 	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -25,18 +27,19 @@ type fake struct {
 	on    func(f frame.Frame) error // may be nil; gets a copy of the payload, with mu held
 	runs  sync.WaitGroup
 
-	mu      sync.Mutex // guards all below
-	account frame.AccountMessage
-	deaf    bool // nobody is there
-	refuses bool // says no to everything
-	mute    bool // does not answer Open
+	mu       sync.Mutex // guards all below
+	account  frame.AccountMessage
+	programs map[uint16]*program
+	deaf     bool // nobody is there
+	refuses  bool // says no to everything
+	mute     bool // does not answer Open
 }
 
 var someAccount = frame.AccountMessage{Name: "root", Home: "/root", Shell: "/bin/bash"}
 
 func newFake(t *testing.T, on func(*fake, frame.Frame) error) *fake {
 	front, leader := socketPair(t)
-	s := &fake{t: t, front: front, link: peer{UnixConn: leader}, account: someAccount}
+	s := &fake{t: t, front: front, link: peer{UnixConn: leader}, account: someAccount, programs: map[uint16]*program{}}
 	if on != nil {
 		s.on = func(f frame.Frame) error { return on(s, f) }
 	}
@@ -44,6 +47,9 @@ func newFake(t *testing.T, on func(*fake, frame.Frame) error) *fake {
 		s.front.Close()
 		s.link.Close()
 		s.runs.Wait()
+		for _, p := range s.programs {
+			p.end()
+		}
 	})
 	return s
 }
@@ -74,15 +80,77 @@ type peer struct {
 	turn sync.Mutex
 }
 
-func (p *peer) Send(f frame.Frame) error {
+func (p *peer) Send(f frame.Frame, files ...*os.File) error {
 	header, err := f.Header()
 	if err != nil {
 		return err
 	}
+	var rights []byte
+	if len(files) > 0 {
+		var fds []int
+		for _, f := range files {
+			fds = append(fds, int(f.Fd()))
+		}
+		rights = unix.UnixRights(fds...)
+	}
 	p.turn.Lock()
 	defer p.turn.Unlock()
-	_, err = p.Write(append(header[:], f.Payload...))
+	_, _, err = p.WriteMsgUnix(append(header[:], f.Payload...), rights, nil)
 	return err
+}
+
+// program is the program's side of its streams: the slave three times for one with
+// a terminal.
+type program struct{ in, out, err *os.File }
+
+// begin makes a program's streams and returns the front end's side of them.
+func begin(pty bool) (p *program, theirs []*os.File, err error) {
+	if pty {
+		master, slave, err := openpty.Open()
+		if err != nil {
+			return nil, nil, err
+		}
+		return &program{slave, slave, slave}, []*os.File{master}, nil
+	}
+	var ends [6]*os.File
+	for i := 0; i < 6; i += 2 {
+		if ends[i], ends[i+1], err = os.Pipe(); err != nil {
+			return nil, nil, err
+		}
+	}
+	return &program{ends[0], ends[3], ends[5]}, []*os.File{ends[1], ends[2], ends[4]}, nil
+}
+
+func (p *program) end() {
+	p.in.Close()
+	p.out.Close()
+	p.err.Close()
+}
+
+// open starts the program that a frame asks for.
+func (s *fake) open(f frame.Frame) error {
+	var m frame.OpenMessage
+	if err := m.Decode(f.Payload); err != nil {
+		return err
+	}
+	p, theirs, err := begin(m.PTY)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, f := range theirs {
+			f.Close()
+		}
+	}()
+	s.programs[f.Channel] = p
+	return s.link.Send(frame.Frame{Type: frame.Opened, Channel: f.Channel}, theirs...)
+}
+
+// program is the one on a channel.
+func (s *fake) program(channel uint16) *program {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.programs[channel]
 }
 
 // serve says hello and hands on what comes, until it ends.
@@ -114,7 +182,7 @@ func (s *fake) handle(f frame.Frame) error {
 	case f.Type == frame.Login:
 		return s.link.Send(frame.Frame{Type: frame.Account, Payload: s.account.Encode()})
 	case f.Type == frame.Open && !s.mute:
-		if err := s.link.Send(frame.Frame{Type: frame.Opened, Channel: f.Channel}); err != nil {
+		if err := s.open(f); err != nil {
 			return err
 		}
 	}
@@ -134,15 +202,11 @@ func (s *fake) say(frames ...frame.Frame) {
 	}
 }
 
-func data(channel uint16, text string) frame.Frame {
-	return frame.Frame{Type: frame.Data, Channel: channel, Payload: []byte(text)}
-}
-
 func exit(channel uint16, m frame.ExitMessage) frame.Frame {
 	return frame.Frame{Type: frame.Exit, Channel: channel, Payload: m.Encode()}
 }
 
-func eof(channel uint16) frame.Frame { return frame.Frame{Type: frame.EOF, Channel: channel} }
+func opened(channel uint16) frame.Frame { return frame.Frame{Type: frame.Opened, Channel: channel} }
 
 // connect returns a front end of s that the test's end closes.
 func (s *fake) connect() *Leader {
@@ -165,16 +229,19 @@ func (s *fake) heard(l *Leader) {
 	defer s.mu.Unlock()
 }
 
-func (s *fake) start(l *Leader) Stream {
+func (s *fake) start(l *Leader) Stream { return s.startOn(l, false) }
+
+func (s *fake) startOn(l *Leader, pty bool) Stream {
 	s.t.Helper()
-	c, err := l.Start(s.t.Context(), Program{Path: "/bin/cat", Argv: []string{"cat"}})
+	c, err := l.Start(s.t.Context(), Program{Path: "/bin/cat", Argv: []string{"cat"}, PTY: pty})
 	if err != nil {
 		s.t.Fatal(err)
 	}
+	s.t.Cleanup(func() { _ = c.Close() })
 	return c
 }
 
-// collect gathers what Copy hands on.
+// collect gathers what Copy hands on. Each output is one goroutine's.
 type collect struct{ stdout, stderr bytes.Buffer }
 
 func (c *collect) copy(s Stream) error {

@@ -8,9 +8,9 @@ import (
 
 func TestReaderShrinks(t *testing.T) {
 	big := new(wire).frame(Open, 1, make([]byte, MaxPayload)).Bytes()
-	small := new(wire).frame(Data, 1, []byte("x")).Bytes()
+	small := new(wire).frame(Signal, 1, []byte("X")).Bytes()
 	source := &chunks{rest: append(bytes.Clone(big), bytes.Repeat(small, 200)...)}
-	r := &Reader{src: source, valid: Type.toLeader, keep: 16 << 10, hello: true}
+	r := &Reader{src: source, valid: Type.toLeader, hello: true}
 	for frames := 0; frames < 201; {
 		_, ok, err := r.Next()
 		if err == nil && !ok {
@@ -25,7 +25,7 @@ func TestReaderShrinks(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if len(r.b) > firstBuffer {
+	if len(r.b) > usualBuffer {
 		t.Errorf("the buffer holds %d bytes", len(r.b))
 	}
 }
@@ -46,27 +46,4 @@ func (c *chunks) Read(p []byte) (int, error) {
 	n := copy(p, c.rest)
 	c.rest = c.rest[n:]
 	return n, nil
-}
-
-// TestReaderGrows: bulk takes few reads, and no more memory than it may.
-func TestReaderGrows(t *testing.T) {
-	source := &chunks{rest: bytes.Repeat(new(wire).frame(Data, 1, make([]byte, 1000)).Bytes(), 1000)}
-	r := &Reader{src: source, valid: Type.toFront, keep: 64 << 10, hello: true}
-	reads := 0
-	for {
-		_, ok, err := r.Next()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if ok {
-			continue
-		}
-		if r.Fill() != nil {
-			break
-		}
-		reads++
-	}
-	if reads > 30 || len(r.b) != r.keep {
-		t.Errorf("%d reads into %d bytes", reads, len(r.b))
-	}
 }

@@ -1,6 +1,7 @@
 // Package frame is the language between SandTrap and the session leader, the
 // small program of ours that waits inside a target: typed messages about numbered
-// channels, over a stream. docs/leader-protocol.md describes it. The package is
+// channels, over a stream. The bytes of programs are not among them: the front end
+// gets their terminals and pipes themselves. docs/leader-protocol.md describes it. The package is
 // linked into the leader, so it imports next to nothing.
 package frame
 
@@ -10,7 +11,7 @@ import (
 )
 
 // Version is the protocol's. Both sides must have the same.
-const Version = 2
+const Version = 3
 
 // Descriptor is the number at which process 1 of a container that starts has the
 // front end's end of the leader's stream, a connected unix(7) socket.
@@ -27,15 +28,10 @@ const (
 	Login   Type = 'L' // >   once: who the attacker is
 	Account Type = 'A' //  <  the answer to Login
 	Open    Type = 'O' // >   start a program on a new channel
-	Opened  Type = 'o' //  <  it runs
+	Opened  Type = 'o' //  <  it runs; its streams come along as descriptors
 	Failed  Type = 'f' //  <  Login (channel 0) or Open came to nothing; text
-	Data    Type = 'D' // ><  standard input; standard output or the terminal
-	Stderr  Type = 'E' //  <  standard error
-	EOF     Type = 'F' // ><  no more Data (and Stderr) on this channel
-	Window  Type = 'W' // ><  so many more bytes of Data and Stderr may be sent: 4 bytes
-	Resize  Type = 'R' // >   the terminal's new size
 	Signal  Type = 'S' // >   a signal's name without SIG, RFC 4254 section 6.10
-	Close   Type = 'C' // >   forget the channel: hang up, close the streams
+	Close   Type = 'C' // >   forget the channel
 	Exit    Type = 'X' //  <  how the program ended
 )
 
@@ -44,13 +40,8 @@ const (
 	headerSize = 8
 	// MaxFrame bounds a whole frame.
 	MaxFrame = MaxPayload + headerSize
-	// MaxData bounds the payload of Data and Stderr.
-	MaxData = 32 << 10
 	// MaxPayload bounds the payload of any frame; only Open needs so much.
 	MaxPayload = 512 << 10
-	// InitialWindow is what either side may send on a new channel before the
-	// first Window.
-	InitialWindow = 256 << 10
 )
 
 // MaxChannel is the highest channel number. Numbers are the front end's choice
@@ -89,13 +80,11 @@ func (f *failure) Unwrap() error { return f.err }
 // limit is the largest payload of a type, or -1 when there is no such type.
 func (t Type) limit() int {
 	switch t {
-	case Data, Stderr:
-		return MaxData
 	case Open:
 		return MaxPayload
-	case Ping, Pong, EOF, Close, Opened:
+	case Ping, Pong, Close, Opened:
 		return 0
-	case Hello, Login, Account, Failed, Window, Resize, Signal, Exit:
+	case Hello, Login, Account, Failed, Signal, Exit:
 		return 4 << 10
 	}
 	return -1
@@ -105,7 +94,7 @@ func (t Type) limit() int {
 // toFront whether the leader may.
 func (t Type) toLeader() bool {
 	switch t {
-	case Ping, Login, Open, Data, EOF, Window, Resize, Signal, Close:
+	case Ping, Login, Open, Signal, Close:
 		return true
 	}
 	return false
@@ -113,7 +102,7 @@ func (t Type) toLeader() bool {
 
 func (t Type) toFront() bool {
 	switch t {
-	case Pong, Account, Opened, Failed, Data, Stderr, EOF, Window, Exit:
+	case Pong, Account, Opened, Failed, Exit:
 		return true
 	}
 	return false

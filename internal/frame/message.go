@@ -114,20 +114,6 @@ func (m *AccountMessage) Decode(payload []byte) error {
 	return d.end("account")
 }
 
-// Encode returns the payload of s.
-func (s *Size) Encode() []byte {
-	var e encoder
-	e.size(*s)
-	return e.b
-}
-
-// Decode reads a payload into s.
-func (s *Size) Decode(payload []byte) error {
-	d := decoder{b: payload}
-	*s = d.size()
-	return d.end("size")
-}
-
 // Encode returns the payload of m.
 func (m *OpenMessage) Encode() []byte {
 	var e encoder
@@ -165,16 +151,6 @@ func (m *ExitMessage) Decode(payload []byte) error {
 	d := decoder{b: payload}
 	m.Status, m.Signal, m.CoreDumped = d.uint32(), d.string(), d.bool()
 	return d.end("exit")
-}
-
-// EncodeWindow returns the payload of a Window frame.
-func EncodeWindow(n uint32) []byte { return binary.BigEndian.AppendUint32(nil, n) }
-
-// DecodeWindow reads the payload of a Window frame.
-func DecodeWindow(payload []byte) (uint32, error) {
-	d := decoder{b: payload}
-	n := d.uint32()
-	return n, d.end("window")
 }
 
 // encoder appends fields. Strings are preceded by their length, 4 bytes; lists by

@@ -2,33 +2,26 @@ package frame
 
 import "io"
 
-// firstBuffer is the size in bytes that a reader's buffer begins with.
-const firstBuffer = 4 << 10
+// usualBuffer is the size in bytes of a reader's buffer unless a frame needs more.
+const usualBuffer = 4 << 10
 
-// Reader takes frames off a stream. Its buffer grows with what arrives at once
-// and shrinks when less does.
+// Reader takes frames off a stream. Its buffer grows for a large frame and shrinks
+// behind it.
 type Reader struct {
-	src    io.Reader
-	valid  func(Type) bool // what the other side may send
-	keep   int             // bytes of buffer for many frames; a single one may need more
-	b      []byte
-	from   int // what is there begins here
-	to     int // and ends here
-	need   int // bytes of the frame that has begun, as far as known
-	full   bool
-	sparse int // reads in a row that left most of the buffer unused
-	hello  bool
+	src   io.Reader
+	valid func(Type) bool // what the other side may send
+	b     []byte
+	from  int // what is there begins here
+	to    int // and ends here
+	need  int // bytes of the frame that has begun, as far as known
+	hello bool
 }
 
 // FromLeader returns a Reader of what a leader sends.
-func FromLeader(src io.Reader) *Reader {
-	return &Reader{src: src, valid: Type.toFront, keep: 64 << 10}
-}
+func FromLeader(src io.Reader) *Reader { return &Reader{src: src, valid: Type.toFront} }
 
 // FromFront returns a Reader of what a front end sends.
-func FromFront(src io.Reader) *Reader {
-	return &Reader{src: src, valid: Type.toLeader, keep: MaxData + headerSize}
-}
+func FromFront(src io.Reader) *Reader { return &Reader{src: src, valid: Type.toLeader} }
 
 // Next returns the next frame if all of it has arrived, and reports whether it
 // has. The first frame must be a Hello of this Version, and no other may be one.
@@ -76,15 +69,10 @@ func checkHello(payload []byte) error {
 // ends in peace.
 func (r *Reader) Fill() error {
 	r.makeRoom()
-	free := r.b[r.to:]
 	for range 100 { // a reader that returns nothing without an error is broken
-		n, err := r.src.Read(free)
+		n, err := r.src.Read(r.b[r.to:])
 		if n > 0 {
 			r.to += n
-			r.full = n == len(free)
-			if r.sparse++; n >= len(r.b)/4 {
-				r.sparse = 0
-			}
 			return nil
 		}
 		if err == io.EOF {
@@ -97,28 +85,14 @@ func (r *Reader) Fill() error {
 	return &failure{"read frames", io.ErrNoProgress}
 }
 
-// makeRoom moves what is there to the front where that is cheap or must be, to a
-// buffer that holds at least the frame that has begun.
+// makeRoom moves what is there to the front of a buffer that holds at least the
+// frame that has begun.
 func (r *Reader) makeRoom() {
-	have, size := r.to-r.from, len(r.b)
-	switch {
-	case r.full && size < r.keep:
-		size = min(2*size, r.keep)
-	case have == 0 && (size > r.keep || r.sparse >= 64):
-		size, r.sparse = firstBuffer, 0
+	have := r.b[r.from:r.to]
+	if size := max(usualBuffer, r.need, len(have)+headerSize); size > len(r.b) || len(r.b) > usualBuffer && size == usualBuffer {
+		r.b = make([]byte, size)
 	}
-	size = max(size, r.need, firstBuffer)
-	switch {
-	case size != len(r.b):
-		b := make([]byte, size)
-		copy(b, r.b[r.from:r.to])
-		r.b = b
-	case have < 1<<10, r.from+r.need > size:
-		copy(r.b, r.b[r.from:r.to])
-	default:
-		return
-	}
-	r.from, r.to = 0, have
+	r.from, r.to = 0, copy(r.b, have)
 }
 
 // Serve hands the frames that arrive to handle, one at a time, but for the Hello,

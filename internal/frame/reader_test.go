@@ -34,8 +34,8 @@ var sides = map[string]func(io.Reader) *Reader{"front": FromLeader, "leader": Fr
 func TestFramesArrive(t *testing.T) {
 	large := bytes.Repeat([]byte("large "), MaxPayload/6)
 	for name, frames := range map[string][]Frame{
-		"leader": {{Ping, 0, nil}, {Open, 1, large}, {Data, 1, []byte("in")}, {EOF, 1, nil}, {Window, 65535, EncodeWindow(1)}},
-		"front":  {{Pong, 0, nil}, {Opened, 1, nil}, {Data, 1, large[:MaxData]}, {Stderr, 1, []byte("err")}, {Exit, 1, (&ExitMessage{Status: 1}).Encode()}},
+		"leader": {{Ping, 0, nil}, {Open, 1, large}, {Signal, 1, []byte("INT")}, {Close, 65535, nil}},
+		"front":  {{Pong, 0, nil}, {Opened, 1, nil}, {Failed, 2, large[:4096]}, {Exit, 1, (&ExitMessage{Status: 1}).Encode()}},
 	} {
 		for _, size := range []int{97, 4095, 1 << 20} {
 			w := new(wire).hello(nil)
@@ -65,19 +65,19 @@ func TestFramesArrive(t *testing.T) {
 func TestLiars(t *testing.T) {
 	hello := func() *wire { return new(wire).hello(nil) }
 	for name, w := range map[string]*wire{
-		"no hello":            new(wire).frame(Data, 1, []byte("x")),
+		"no hello":            new(wire).frame(Exit, 1, []byte("x")),
 		"other version":       new(wire).hello(func(m *HelloMessage) { m.Version++ }),
 		"short hello":         new(wire).frame(Hello, 0, make([]byte, 1)),
 		"long hello":          new(wire).frame(Hello, 0, make([]byte, 3)),
 		"two hellos":          hello().hello(nil),
 		"unknown type":        hello().frame('z', 1, nil),
-		"long data":           hello().frame(Data, 1, make([]byte, MaxData+1)),
-		"long EOF":            hello().frame(EOF, 1, []byte("x")),
-		"second byte not 0":   {*bytes.NewBuffer(append(hello().Bytes(), byte(Data), 1, 0, 1, 0, 0, 0, 0))},
+		"data of version 2":   hello().frame('D', 1, []byte("x")),
+		"long close":          hello().frame(Close, 1, []byte("x")),
+		"second byte not 0":   {*bytes.NewBuffer(append(hello().Bytes(), byte(Close), 1, 0, 1, 0, 0, 0, 0))},
 		"hello of a channel":  new(wire).frame(Hello, 1, []byte{0, Version}),
-		"claims 4 gigabytes":  {*bytes.NewBuffer(append(hello().Bytes(), byte(Data), 0, 0, 1, 255, 255, 255, 255))},
+		"claims 4 gigabytes":  {*bytes.NewBuffer(append(hello().Bytes(), byte(Open), 0, 0, 1, 255, 255, 255, 255))},
 		"HTTP":                {*bytes.NewBufferString("GET / HTTP/1.1\r\n\r\n")},
-		"too long for a type": hello().frame(Window, 1, make([]byte, 4097)),
+		"too long for a type": hello().frame(Signal, 1, make([]byte, 4097)),
 	} {
 		for side, reader := range sides {
 			err := reader(bytes.NewReader(w.Bytes())).Serve(func(f Frame) error {
@@ -124,7 +124,6 @@ func (still) Read([]byte) (int, error) { return 0, nil }
 func TestHeaderRefuses(t *testing.T) {
 	for name, f := range map[string]Frame{
 		"unknown type":       {'z', 1, nil},
-		"long data":          {Data, 1, make([]byte, MaxData+1)},
 		"long open":          {Open, 1, make([]byte, MaxPayload+1)},
 		"ping with payload":  {Ping, 0, []byte("x")},
 		"ping with channel":  {Ping, 1, nil},

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandtrap/sandtrap/internal/descriptor"
 )
 
 // Take returns the front end's end of the stream to the leader in a container that
@@ -55,49 +57,19 @@ func ask(server *net.UnixConn, container string) (*net.UnixConn, error) {
 	if err != nil {
 		return nil, err
 	}
-	fds := descriptors(rights[:got])
+	fds := descriptor.FromMessage(rights[:got])
 	switch {
 	case answer[0] != 0:
 		err = fmt.Errorf("the helper says %q", bytes.TrimSpace(answer[:n]))
 	case len(fds) != 1 || flags&unix.MSG_CTRUNC != 0:
 		err = errors.New("no descriptor in the answer")
-	case !isStream(fds[0]):
+	case !descriptor.IsStream(fds[0]):
 		err = errors.New("what was handed over is no stream")
 	default:
 		return newConn(fds[0])
 	}
-	closeAll(fds)
+	descriptor.Close(fds)
 	return nil, err
-}
-
-// descriptors are those of a control message.
-func descriptors(rights []byte) []int {
-	messages, err := unix.ParseSocketControlMessage(rights)
-	if err != nil {
-		return nil
-	}
-	var all []int
-	for _, m := range messages {
-		if fds, err := unix.ParseUnixRights(&m); err == nil {
-			all = append(all, fds...)
-		}
-	}
-	return all
-}
-
-func closeAll(fds []int) {
-	for _, fd := range fds {
-		unix.Close(fd)
-	}
-}
-
-// isStream reports whether a descriptor is a connected unix(7) socket of type
-// SOCK_STREAM.
-func isStream(fd int) bool {
-	domain, err1 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
-	kind, err2 := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_TYPE)
-	_, err3 := unix.Getpeername(fd)
-	return err1 == nil && err2 == nil && err3 == nil && domain == unix.AF_UNIX && kind == unix.SOCK_STREAM
 }
 
 // newConn takes a descriptor over.

@@ -15,6 +15,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/sandtrap/sandtrap/internal/descriptor"
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
@@ -155,7 +156,7 @@ func (s *Server) look(container string) (int, error) {
 		return -1, errEnded
 	case err != nil: // EBADF, or EPERM as long as it is the OCI runtime
 		return -1, fmt.Errorf("%w: take descriptor %d of process %d: %w", errNotYet, frame.Descriptor, pid, err)
-	case !isStream(fd): // of the OCI runtime, which becomes the leader
+	case !descriptor.IsStream(fd): // of the OCI runtime, which becomes the leader
 		unix.Close(fd)
 		return -1, errNotYet
 	}

@@ -16,10 +16,9 @@ func FuzzHandle(f *testing.F) {
 	add := func(kind frame.Type, channel byte, payload []byte) []byte {
 		return append([]byte{byte(kind), channel, byte(len(payload) >> 8), byte(len(payload))}, payload...)
 	}
-	f.Add(add(frame.Data, 1, []byte("hello\n")))
-	f.Add(append(add(frame.EOF, 1, nil), add(frame.Close, 1, nil)...))
-	f.Add(append(add(frame.Open, 3, open), add(frame.Resize, 3, []byte{0, 80, 0, 24, 0, 0, 0, 0})...))
-	f.Add(append(add(frame.Window, 2, frame.EncodeWindow(1<<31)), add(frame.Signal, 2, []byte("CONT"))...))
+	f.Add(append(add(frame.Ping, 1, nil), add(frame.Close, 1, nil)...))
+	f.Add(append(add(frame.Open, 3, open), add(frame.Signal, 3, []byte("TERM"))...))
+	f.Add(append(add(frame.Close, 2, nil), add(frame.Signal, 2, []byte("CONT"))...))
 	f.Add(add(frame.Login, 0, loginPayload()))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		w := newTestWorker(t)
@@ -47,10 +46,8 @@ func FuzzHandle(f *testing.F) {
 				return
 			}
 		}
-		for _, c := range w.order {
-			if len(c.pending) > frame.InitialWindow || c.window < 0 || len(w.order) > maxChannels {
-				t.Errorf("%d bytes pending, window of %d, %d channels", len(c.pending), c.window, len(w.order))
-			}
+		if len(w.order) > maxChannels {
+			t.Errorf("%d channels", len(w.order))
 		}
 	})
 }
@@ -66,7 +63,7 @@ func newTestWorker(t testing.TB) *worker {
 		defer close(heard)
 		_, _ = io.Copy(io.Discard, front)
 	}()
-	w := &worker{title: &title{}, channels: map[uint16]*channel{}, waiting: -1, greeted: true, root: t.TempDir(), buffer: make([]byte, frame.MaxData)}
+	w := &worker{title: &title{}, channels: map[uint16]*channel{}, waiting: -1, greeted: true, root: t.TempDir()}
 	w.stream = stream(leader.Fd())
 	w.login = &login{account: account{name: "tester", uid: uint32(os.Getuid())}, records: newRecords(w.root, ""), monitor: os.Getpid()}
 	t.Cleanup(func() {

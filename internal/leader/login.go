@@ -35,7 +35,6 @@ func (w *worker) logIn(payload []byte) error {
 		return nil
 	}
 	w.login = l
-	w.buffer = make([]byte, frame.MaxData)
 	answer := frame.AccountMessage{Name: l.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Made: l.made}
 	w.send(frame.Account, 0, answer.Encode())
 	return nil
@@ -97,7 +96,7 @@ func (l *login) credential() *syscall.Credential {
 func (w *worker) showTitle(starting *channel) {
 	var ttys []string
 	for _, c := range w.order {
-		if c.pty != nil && c.out >= 0 && c != starting {
+		if c.pty != nil && c.pidfd >= 0 && c != starting {
 			ttys = append(ttys, c.pty.line())
 		}
 	}

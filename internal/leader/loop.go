@@ -15,16 +15,10 @@ const orphanPeriod = 1000
 // breath is a pause for a kernel that lacks memory.
 const breath = 20 * time.Millisecond
 
-// interest says what a poll of the loop found for a channel.
-type interest struct {
-	c    *channel
-	what byte // 'i'nput, 'o'utput, 'e'rror, e'x'it
-}
-
 var errNobody = errors.New("no front end came")
 
-// run is the loop: it does what the front end asks for, passes on what programs
-// write and how they end, and feeds those that were busy. It ends with the link.
+// run is the loop: it does what the front end asks for, and tells how programs
+// end. It ends with the link.
 func (w *worker) run() error {
 	for w.broken == nil {
 		timeout := -1
@@ -43,14 +37,14 @@ func (w *worker) run() error {
 		if n == 0 && !w.greeted {
 			return errNobody
 		}
+		for i, c := range w.watched { // before an Open that needs their place
+			if w.fds[1+i].revents != 0 {
+				w.reapProgram(c)
+			}
+		}
 		if w.fds[0].revents != 0 {
 			if err := w.receive(); err != nil {
 				return err
-			}
-		}
-		for i, f := range w.fds[1:] {
-			if f.revents != 0 {
-				w.react(w.interests[i])
 			}
 		}
 		w.settle()
@@ -74,85 +68,18 @@ func (w *worker) receive() error {
 	}
 }
 
-// watch lists what to wait for: the link, then what the channels are interested in.
+// watch lists what to wait for: the link, then the ends of the programs.
 func (w *worker) watch() {
 	w.fds = append(w.fds[:0], pollFd{fd: int32(w.stream), events: pollIn})
-	w.interests = w.interests[:0]
-	add := func(fd int, events int16, i interest) {
-		if fd >= 0 {
-			w.fds, w.interests = append(w.fds, pollFd{fd: int32(fd), events: events}), append(w.interests, i)
-		}
-	}
+	w.watched = w.watched[:0]
 	for _, c := range w.order {
-		add(c.pidfd, pollIn, interest{c, 'x'})
-		if len(c.pending) > 0 {
-			add(c.in, pollOut, interest{c, 'i'})
-		}
-		if c.window > 0 {
-			add(c.out, pollIn, interest{c, 'o'})
-			add(c.err, pollIn, interest{c, 'e'})
+		if c.pidfd >= 0 {
+			w.fds, w.watched = append(w.fds, pollFd{fd: int32(c.pidfd), events: pollIn}), append(w.watched, c)
 		}
 	}
 }
 
-// react does what has become possible.
-func (w *worker) react(i interest) {
-	switch c := i.c; i.what {
-	case 'i':
-		c.feed()
-	case 'o':
-		w.output(c, &c.out, frame.Data)
-	case 'e':
-		w.output(c, &c.err, frame.Stderr)
-	case 'x':
-		w.reapProgram(c)
-	}
-}
-
-// output passes on what there is, as much as one frame and the window take. A
-// terminal gives it in small pieces.
-func (w *worker) output(c *channel, fd *int, t frame.Type) {
-	if c.closing {
-		return
-	}
-	b := w.buffer[:min(len(w.buffer), c.window)]
-	n, ended := 0, false
-	for *fd >= 0 && n < len(b) && !ended {
-		got, err := retry(func() (int, error) { return syscall.Read(*fd, b[n:]) })
-		if err == syscall.EAGAIN {
-			// Nothing comes to a terminal any more whose session has ended.
-			ended = c.lastOutput
-			break
-		}
-		ended = err != nil || got == 0
-		n += max(got, 0)
-		if c.pty == nil {
-			break
-		}
-	}
-	if n > 0 {
-		c.window -= n
-		w.send(t, c.number, b[:n])
-	}
-	if ended {
-		w.closeOutput(c, fd)
-	}
-}
-
-// closeOutput closes a stream that has ended.
-func (w *worker) closeOutput(c *channel, fd *int) {
-	if *fd < 0 {
-		return
-	}
-	if c.pty != nil {
-		c.in = -1 // the same
-		w.login.logOut(c)
-	}
-	_ = syscall.Close(*fd)
-	*fd = -1
-}
-
-// reapProgram notes how a program has ended.
+// reapProgram tells how a program has ended.
 func (w *worker) reapProgram(c *channel) {
 	var status syscall.WaitStatus
 	pid, err := retry(func() (int, error) { return syscall.Wait4(c.pid, &status, syscall.WNOHANG, nil) })
@@ -161,27 +88,26 @@ func (w *worker) reapProgram(c *channel) {
 	}
 	_ = syscall.Close(c.pidfd)
 	c.pidfd = -1
-	if c.pty != nil {
-		c.lastOutput = true
-	} else if c.in >= 0 {
-		// As sshd: nobody is interested in what else would be written.
-		_ = syscall.Close(c.in)
-		c.in = -1
-	}
 	if c.exit = exitMessage(status); err != nil {
 		c.exit = &frame.ExitMessage{Status: 255} // cannot be: it is our child
 	}
+	w.tell(c)
 }
 
-// settle tells what is due and forgets what is over.
+// tell sends how a program has ended, which is the last of its channel.
+func (w *worker) tell(c *channel) {
+	if c.exit != nil && !c.over {
+		w.send(frame.Exit, c.number, c.exit.Encode())
+		c.over = true
+	}
+}
+
+// settle forgets what is over.
 func (w *worker) settle() {
 	kept := w.order[:0]
 	for _, c := range w.order {
-		if c.lastOutput && c.out >= 0 {
-			w.output(c, &c.out, frame.Data)
-		}
 		w.tell(c)
-		if c.closing || c.ended && c.exit == nil && c.pidfd < 0 {
+		if c.over {
 			w.forget(c)
 		} else {
 			kept = append(kept, c)
@@ -195,42 +121,21 @@ func (w *worker) settle() {
 	w.reapOrphans()
 }
 
-// tell sends what the front end waits for, but no output.
-func (w *worker) tell(c *channel) {
-	if c.closing {
-		return
-	}
-	if c.consumed >= grantEvery {
-		w.send(frame.Window, c.number, frame.EncodeWindow(uint32(c.consumed)))
-		c.credit += c.consumed
-		c.consumed = 0
-	}
-	if c.out < 0 && c.err < 0 && !c.ended {
-		c.ended = true
-		w.send(frame.EOF, c.number, nil)
-	}
-	if c.exit != nil {
-		w.send(frame.Exit, c.number, c.exit.Encode())
-		c.exit = nil
-	}
-}
-
-// forget hangs up. A program that still runs is an orphan from now on.
+// forget notes that nobody is at a program's terminal any more. A program that
+// still runs is an orphan from now on.
 func (w *worker) forget(c *channel) {
-	if c.pty != nil && c.out >= 0 {
+	if c.shown {
 		w.login.logOut(c)
-		c.in = -1
+		c.shown = false
 	}
-	closeAll(c.in, c.out, c.err, c.pidfd)
-	c.in, c.out, c.err = -1, -1, -1
 	if c.pidfd >= 0 {
+		_ = syscall.Close(c.pidfd)
 		c.pidfd = -1
 		w.orphans = append(w.orphans, c.pid)
 	}
 	if w.channels[c.number] == c {
 		delete(w.channels, c.number)
 	}
-	c.pending = nil
 }
 
 // reapOrphans forgets the orphans that have ended.

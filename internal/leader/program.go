@@ -10,101 +10,126 @@ import (
 // pipeSize is how much a program's output may be ahead, in bytes.
 const pipeSize = 256 << 10
 
-// open starts a program on a new channel and answers.
+// streams are descriptors of one side of a program: its standard input, output and
+// error, or three times its terminal. They are -1 when closed.
+type streams [3]int
+
+var noStreams = streams{-1, -1, -1}
+
+// close closes each descriptor once.
+func (s *streams) close() {
+	if s[0] == s[1] {
+		closeAll(s[0])
+	} else {
+		closeAll(s[:]...)
+	}
+	*s = noStreams
+}
+
+// list is each descriptor once.
+func (s *streams) list() []int {
+	if s[0] == s[1] {
+		return s[:1]
+	}
+	return s[:]
+}
+
+// open starts a program on a new channel and answers with its streams. They are
+// the front end's alone then, so that a terminal is hung up when it closes it.
 func (w *worker) open(number uint16, payload []byte) error {
 	var m frame.OpenMessage
 	if err := m.Decode(payload); err != nil {
 		return err
 	}
-	c, err := w.start(number, &m)
+	c, ours, err := w.start(number, &m)
 	if err != nil {
 		w.send(frame.Failed, number, []byte(errorText(err)))
 		return nil
 	}
-	w.send(frame.Opened, number, nil)
+	defer ours.close()
+	switch err := w.stream.send(frame.Frame{Type: frame.Opened, Channel: number}, ours.list()...); err {
+	case nil:
+	case syscall.ETOOMANYREFS: // somebody has descriptors on their way by the thousand
+		w.abandon(c)
+		w.send(frame.Failed, number, []byte(errorText(err)))
+		return nil
+	default:
+		w.broken = err
+	}
 	w.channels[number] = c
 	w.order = append(w.order, c)
 	return nil
 }
 
-// start starts a program. When it runs at all it has a channel, even if it cannot
-// be executed: the message about that is its output.
-func (w *worker) start(number uint16, m *frame.OpenMessage) (*channel, error) {
+// abandon ends a program that the front end cannot have.
+func (w *worker) abandon(c *channel) {
+	if c.pidfd >= 0 {
+		_ = syscall.Kill(-c.pid, syscall.SIGKILL)
+	}
+	w.forget(c)
+	w.showTitle(nil)
+}
+
+// start starts a program and returns the front end's ends of its streams. When it
+// runs at all it has a channel, even if it cannot be executed: the message about
+// that is its output.
+func (w *worker) start(number uint16, m *frame.OpenMessage) (*channel, streams, error) {
 	_, twice := w.channels[number]
 	l := w.login
 	if twice || len(w.order) >= maxChannels || l == nil || len(m.Argv) == 0 {
-		return nil, syscall.EAGAIN
+		return nil, noStreams, syscall.EAGAIN
 	}
-	c := &channel{
-		number: number, pidfd: -1, in: -1, out: -1, err: -1,
-		credit: frame.InitialWindow, window: frame.InitialWindow,
-	}
-	var theirs [3]int
+	c := &channel{number: number, pidfd: -1}
+	var ours, theirs streams
 	var err error
 	if m.PTY {
-		theirs, err = w.terminal(c, l, m)
+		ours, theirs, err = c.terminal(l, m)
 	} else {
-		theirs, err = c.pipes()
+		ours, theirs, err = pipes()
 	}
 	if err != nil {
-		return nil, err
+		return nil, noStreams, err
 	}
-	defer func() { closeTheirs(theirs) }()
+	defer theirs.close()
 	if err := w.execute(c, l, m, theirs); err != nil {
 		w.showTitle(nil)
-		closeAll(c.in, c.err)
-		if c.out != c.in {
-			closeAll(c.out)
-		}
-		return nil, err
+		ours.close()
+		return nil, noStreams, err
 	}
-	return c, nil
+	return c, ours, nil
 }
 
-// closeTheirs closes what belongs to the program, each descriptor once.
-func closeTheirs(fds [3]int) {
-	if fds[0] == fds[1] {
-		closeAll(fds[0])
-		return
-	}
-	closeAll(fds[:]...)
-}
-
-// terminal gives a channel a terminal and returns the program's descriptors.
-func (w *worker) terminal(c *channel, l *login, m *frame.OpenMessage) ([3]int, error) {
+// terminal gives a channel a terminal.
+func (c *channel) terminal(l *login, m *frame.OpenMessage) (ours, theirs streams, err error) {
 	p, err := openPTY(&l.account, m.Size, m.Modes)
 	if err != nil {
-		return [3]int{}, err
+		return noStreams, noStreams, err
 	}
-	c.pty, c.in, c.out = p, p.master, p.master
-	return [3]int{p.slave, p.slave, p.slave}, nil
+	c.pty = p
+	return streams{p.master, p.master, p.master}, streams{p.slave, p.slave, p.slave}, nil
 }
 
-// pipes gives a channel pipes, which is what Debian's sshd uses, and returns the
-// program's ends.
-func (c *channel) pipes() (theirs [3]int, err error) {
-	ours := [3]int{-1, -1, -1}
-	theirs = ours
+// pipes are what Debian's sshd uses without a terminal.
+func pipes() (ours, theirs streams, err error) {
+	ours, theirs = noStreams, noStreams
 	for i := range theirs {
 		r, wr, err := pipe()
 		if err != nil {
-			closeAll(ours[:]...)
-			closeAll(theirs[:]...)
-			return theirs, err
+			ours.close()
+			theirs.close()
+			return ours, theirs, err
 		}
 		if ours[i], theirs[i] = r, wr; i == 0 {
 			ours[i], theirs[i] = wr, r
 		}
-		_ = syscall.SetNonblock(ours[i], true)
 	}
 	_, _ = fcntl(ours[1], fSetPipeSize, pipeSize) // more at a time, if allowed
-	c.in, c.out, c.err = ours[0], ours[1], ours[2]
-	return theirs, nil
+	return ours, theirs, nil
 }
 
 // execute starts the program itself. Its working directory is the worker's
 // meanwhile: nothing else depends on that.
-func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs [3]int) error {
+func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs streams) error {
 	path, argv, env := cString(m.Path), cStrings(m.Argv), cStrings(m.Env)
 	if c.pty != nil {
 		env = append(env, "SSH_TTY=/dev/"+c.pty.line())
@@ -132,6 +157,7 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs [3]i
 		}
 		if c.pty != nil {
 			l.logIn(c)
+			c.shown = true
 		}
 		return nil
 	case syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE:
@@ -141,13 +167,12 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs [3]i
 	c.pidfd = -1
 	c.complain(theirs, path+": "+errorText(err)+"\n")
 	c.exit = &frame.ExitMessage{Status: 1}
-	c.lastOutput = c.pty != nil
 	return nil
 }
 
 // complain says what sshd's child says on standard error, before the program
 // does.
-func (c *channel) complain(theirs [3]int, text string) {
+func (c *channel) complain(theirs streams, text string) {
 	if c.pty != nil {
 		c.pty.say([]byte(text))
 		return

@@ -3,7 +3,6 @@ package leader
 import (
 	"io"
 	"syscall"
-	"unsafe"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -24,30 +23,20 @@ func (s stream) Read(b []byte) (int, error) {
 	return n, nil
 }
 
-// send writes a frame.
-func (s stream) send(f frame.Frame) error {
+// send writes a frame, and descriptors with it; see unix(7), SCM_RIGHTS.
+func (s stream) send(f frame.Frame, fds ...int) error {
 	header, err := f.Header()
 	if err != nil {
 		return err
 	}
-	parts := [2]syscall.Iovec{{Base: &header[0]}, {Base: unsafe.SliceData(f.Payload)}}
-	parts[0].SetLen(len(header))
-	parts[1].SetLen(len(f.Payload))
-	n, err := retry(func() (int, error) {
-		n, _, errno := syscall.Syscall(syscall.SYS_WRITEV, uintptr(s), uintptr(unsafe.Pointer(&parts)), uintptr(len(parts)))
-		if errno != 0 {
-			return 0, errno
-		}
-		return int(n), nil
-	})
-	if err != nil || n == len(header)+len(f.Payload) {
+	var rights []byte
+	if len(fds) > 0 {
+		rights = syscall.UnixRights(fds...)
+	}
+	b := append(header[:], f.Payload...)
+	n, err := retry(func() (int, error) { return syscall.SendmsgN(int(s), b, rights, nil, 0) })
+	if err != nil {
 		return err
 	}
-	if n < len(header) { // a signal came in between
-		if err := writeAll(int(s), header[n:]); err != nil {
-			return err
-		}
-		n = len(header)
-	}
-	return writeAll(int(s), f.Payload[n-len(header):])
+	return writeAll(int(s), b[n:]) // when a signal came in between
 }

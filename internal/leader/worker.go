@@ -14,8 +14,8 @@ const maxChannels = 32
 // greetFor is how long a worker waits for a front end.
 const greetFor = 60 * time.Second
 
-// worker serves one link. It is one loop in one thread, which never waits for a
-// program: loop.go has the loop, this file what the front end asks for.
+// worker serves one link. It is one loop in one thread: loop.go has the loop, this
+// file what the front end asks for. The bytes of programs do not pass it.
 type worker struct {
 	stream   stream
 	title    *title
@@ -33,9 +33,8 @@ type worker struct {
 	order    []*channel // as they were opened
 	orphans  []int      // programs that nobody listens to any more
 
-	fds       []pollFd
-	interests []interest
-	buffer    []byte // for output
+	fds     []pollFd
+	watched []*channel // whose programs fds has, from 1 on
 }
 
 // newWorker returns the worker of a container.
@@ -110,27 +109,10 @@ func (w *worker) handle(f frame.Frame) error {
 		return nil
 	}
 	switch f.Type {
-	case frame.Data:
-		return c.input(f.Payload)
-	case frame.EOF:
-		c.inputEnded = true
-		c.feed()
-	case frame.Window:
-		n, err := frame.DecodeWindow(f.Payload)
-		if err != nil {
-			return err
-		}
-		c.window = int(min(int64(c.window)+int64(n), 1<<30))
-	case frame.Resize:
-		var size frame.Size
-		if err := size.Decode(f.Payload); err != nil {
-			return err
-		}
-		c.resize(size)
 	case frame.Signal:
 		c.signal(string(f.Payload))
 	case frame.Close:
-		c.closing = true
+		c.over = true
 		delete(w.channels, f.Channel)
 	default:
 		return errors.Join(frame.ErrMalformed, errors.New("not for a leader"))

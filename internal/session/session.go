@@ -267,7 +267,6 @@ func (s *Session) keep(c evidence.Channel) error {
 func (s *Session) Close(reason string) {
 	close(s.closing)
 	s.waiting.Wait() // before the lease is lost by our own doing
-	s.stdin.Wait()
 	s.leasing.Lock()
 	lease := s.lease
 	s.leasing.Unlock()
@@ -277,6 +276,8 @@ func (s *Session) Close(reason string) {
 		lease.Release(ctx)
 		defer lease.Captured()
 	}
+	// Now that the target has stopped, nobody can hold what writes to it.
+	s.stdin.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	end := time.Now().UTC()

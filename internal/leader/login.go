@@ -29,31 +29,27 @@ func (w *worker) logIn(payload []byte) error {
 	if w.login != nil {
 		return errors.Join(frame.ErrMalformed, errors.New("second login"))
 	}
-	l, err := w.enter(&m)
-	if err != nil {
-		w.send(frame.Failed, 0, []byte(errorText(err)))
+	a, ok := databases{w.root}.choose(&m)
+	if !ok {
+		w.send(frame.Failed, 0, []byte("No account to log in with"))
 		return nil
 	}
-	w.login = l
-	answer := frame.AccountMessage{Name: l.name, UID: l.uid, GID: l.gid, Home: l.home, Shell: l.shell, Made: l.made}
+	w.login = &login{account: a, records: newRecords(w.root, m.Source), monitor: syscall.Getpid()}
+	answer := frame.AccountMessage{Name: a.name, UID: a.uid, GID: a.gid, Home: a.home, Shell: a.shell, Made: a.made}
 	w.send(frame.Account, 0, answer.Encode())
-	return nil
+	// The rest is done while the client hears that and says what it wants.
+	return w.enter(w.login)
 }
 
-// enter finds the account and becomes it. What needs root is done before.
-func (w *worker) enter(m *frame.LoginMessage) (*login, error) {
-	a, ok := databases{w.root}.choose(m)
-	if !ok {
-		return nil, errors.New("no account to log in with")
-	}
-	l := &login{account: a, records: newRecords(w.root, m.Source), monitor: syscall.Getpid()}
+// enter becomes the account of a login. What needs root is done before.
+func (w *worker) enter(l *login) error {
 	if w.decoys {
 		w.startCommands()
 	}
 	refreshMotd(w.root)
-	w.title.set("sshd: " + a.name + " [priv]")
-	if a.uid == 0 || syscall.Geteuid() != 0 {
-		return l, nil
+	w.title.set("sshd: " + l.name + " [priv]")
+	if l.uid == 0 || syscall.Geteuid() != 0 {
+		return nil
 	}
 	l.keepOpen()
 	if w.decoys {
@@ -61,17 +57,17 @@ func (w *worker) enter(m *frame.LoginMessage) (*login, error) {
 			l.monitor = pid
 		}
 	}
-	if err := syscall.Setgroups(ints(a.groups)); err != nil {
-		return nil, err
+	if err := syscall.Setgroups(ints(l.groups)); err != nil {
+		return err
 	}
-	if err := syscall.Setresgid(int(a.gid), int(a.gid), int(a.gid)); err != nil {
-		return nil, err
+	if err := syscall.Setresgid(int(l.gid), int(l.gid), int(l.gid)); err != nil {
+		return err
 	}
-	if err := syscall.Setresuid(int(a.uid), int(a.uid), int(a.uid)); err != nil {
-		return nil, err
+	if err := syscall.Setresuid(int(l.uid), int(l.uid), int(l.uid)); err != nil {
+		return err
 	}
-	w.title.set("sshd: " + a.name)
-	return l, nil
+	w.title.set("sshd: " + l.name)
+	return nil
 }
 
 func ints(ids []uint32) []int {

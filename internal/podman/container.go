@@ -3,6 +3,7 @@ package podman
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -20,7 +21,8 @@ import (
 // namespaces of every kind, a user namespace without the pods account in it, no
 // mounts, no log.
 type Spec struct {
-	Image    string // a name, or an id
+	Image    string
+	ImageID  string // what it is made from, whatever Image stands for by now; "" for Image
 	Name     string
 	Hostname string
 	Labels   map[string]string
@@ -43,7 +45,7 @@ var keptCapabilities = []string{
 }
 
 func (s Spec) generate() *specgen.SpecGenerator {
-	g := specgen.NewSpecGenerator(s.Image, false)
+	g := specgen.NewSpecGenerator(cmp.Or(s.ImageID, s.Image), false)
 	yes, no := true, false
 	timeout := uint(0)
 	g.Name, g.Hostname, g.Labels, g.Command = s.Name, s.Hostname, s.Labels, s.Command
@@ -97,7 +99,7 @@ func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
 	defer cancel()
 	answer, err := containers.CreateWithSpec(ctx, s.generate(), nil)
 	if err != nil {
-		return "", wrap(err, "create container from image %.64s", s.Image)
+		return "", wrap(err, "create container from %s", s.Image)
 	}
 	return answer.ID, nil
 }

@@ -44,7 +44,7 @@ func TestFillsToMin(t *testing.T) {
 				b.Errorf("connected as %+v", c.link)
 			}
 		}
-		if got := b.fake.spec; got.Image != "one" || got.Hostname != "srv01" || got.Memory != 1<<20 {
+		if got := b.fake.spec; got.Image != "localhost/x:latest" || got.ImageID != "one" || got.Hostname != "srv01" || got.Memory != 1<<20 {
 			b.Errorf("spec %+v", got)
 		}
 		if b.fake.count("read") > 2 { // both makers may have asked at once

@@ -56,9 +56,12 @@ type Session struct {
 	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
 
-	leasing sync.Mutex // held while a target is leased; guards lease and linked
+	prepare sync.Once
+
+	leasing sync.Mutex // held while a target is leased; guards the next three
 	lease   *pool.Lease
-	linked  bool // the lease is in the record on disk
+	linked  bool  // the lease is in the record on disk
+	refused error // why Prepare got no lease, for the next to want one
 
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
@@ -159,10 +162,37 @@ func (s *Session) fits(p sshd.Program) bool {
 	return true
 }
 
+// Prepare leases the target while the client still says what it wants of it. What
+// comes of it is the answer to the first Start.
+func (s *Session) Prepare(ctx context.Context) {
+	s.prepare.Do(func() {
+		if s.events.Err() != nil {
+			return
+		}
+		s.waiting.Go(func() {
+			s.leasing.Lock()
+			defer s.leasing.Unlock()
+			if _, err := s.leaseAndLink(ctx); err != nil && ctx.Err() == nil {
+				s.refused = err
+			}
+		})
+	})
+}
+
 // target returns the session's lease, taking it if this is the first to need it.
 func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 	s.leasing.Lock()
 	defer s.leasing.Unlock()
+	if err := s.refused; err != nil {
+		s.refused = nil
+		return nil, err
+	}
+	return s.leaseAndLink(ctx)
+}
+
+// leaseAndLink takes a lease, if there is none yet, and writes down whose it is.
+// Session.leasing is held.
+func (s *Session) leaseAndLink(ctx context.Context) (*pool.Lease, error) {
 	if s.lease == nil {
 		lease, err := s.service.Pool.Lease(ctx, claim(s.login))
 		if err != nil {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"testing"
+	"time"
 	"testing/synctest"
 
 	"github.com/google/go-cmp/cmp"
@@ -226,6 +227,63 @@ func TestNoLease(t *testing.T) {
 	if got := st.saved(); got.State != evidence.StateClosed || got.Target.Container != "" || len(got.Channels) != 0 {
 		t.Errorf("session %+v", got)
 	}
+}
+
+// TestPrepare: the target is leased before anybody says what for.
+func TestPrepare(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	s.Prepare(st.Context())
+	s.Prepare(st.Context())
+	for len(st.events.of(event.SessionLease)) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	st.runs(newStream(3, func(_ *fakeStream, _, _ func([]byte) error) error { return nil }))
+	r := st.start(s, sshd.Program{Kind: sshd.Shell})
+	if err := r.Serve(st.Context(), (&client{}).stream()); err != nil {
+		t.Error(err)
+	}
+	s.Close("over")
+	if n := len(st.events.of(event.SessionLease)); n != 1 || len(st.podman.logins) != 1 {
+		t.Errorf("%d leases, %d logins", n, len(st.podman.logins))
+	}
+}
+
+// TestPreparedForNothing: a target that no program came to is released.
+func TestPreparedForNothing(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	ctx, cancel := context.WithCancel(st.Context())
+	s.Prepare(ctx)
+	for len(st.events.of(event.SessionLease)) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	s.Close("over")
+	if got := st.saved(); got.State != evidence.StateClosed || got.Target.Container == "" || len(st.podman.stopped) != 1 {
+		t.Errorf("session %+v, stopped %q", got, st.podman.stopped)
+	}
+}
+
+// TestPrepareFails: the first program is told so, and does not wait a second time.
+func TestPrepareFails(t *testing.T) {
+	st := setUp(t)
+	st.service.Pool = pool.New(pool.Config{Min: 1, Max: 1, MaxLeases: 1, LeaseTimeout: 50 * time.Millisecond}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
+	s := st.open(st.login())
+	s.Prepare(st.Context())
+	for refused := false; !refused; time.Sleep(time.Millisecond) {
+		s.leasing.Lock()
+		refused = s.refused != nil
+		s.leasing.Unlock()
+	}
+	began := time.Now()
+	if _, err := s.Start(st.Context(), sshd.Program{Kind: sshd.Shell}); !errors.Is(err, pool.ErrEmpty) || time.Since(began) > 40*time.Millisecond {
+		t.Errorf("first Start = %v after %s", err, time.Since(began))
+	}
+	if _, err := s.Start(st.Context(), sshd.Program{Kind: sshd.Shell}); !errors.Is(err, pool.ErrEmpty) || time.Since(began) < 50*time.Millisecond {
+		t.Errorf("second Start = %v after %s", err, time.Since(began))
+	}
+	s.Close("over")
 }
 
 func TestFailsClosedWithoutEvents(t *testing.T) {

@@ -34,6 +34,7 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 // the program's end, closes the channel.
 func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
+	c.session.Prepare(ctx)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
 		accepted := c.request(ctx, r)
@@ -166,7 +167,7 @@ func (c *channel) signal(r *ssh.Request) bool {
 // maxSignalName is more than any name has, in bytes.
 const maxSignalName = 64
 
-// start starts the program that r asks for. The lease of a target happens in it.
+// start starts the program that r asks for.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
 	program.Kind = r.Type

@@ -63,6 +63,9 @@ func TestPrograms(t *testing.T) {
 			if got := <-programs; !cmp.Equal(got, tt.want) {
 				t.Errorf("started %+v, want %+v", got, tt.want)
 			}
+			if n := f.sessions[0].prepared.Load(); n != 1 {
+				t.Errorf("prepared %d times", n)
+			}
 		})
 	}
 }

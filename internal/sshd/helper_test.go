@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -94,10 +95,13 @@ type fakeSession struct {
 	login Login
 	start func(context.Context, Program) (Running, error)
 
+	prepared atomic.Int32
+
 	mu     sync.Mutex // guards closed
 	closed []string
 }
 
+func (s *fakeSession) Prepare(context.Context)                               { s.prepared.Add(1) }
 func (s *fakeSession) Start(ctx context.Context, p Program) (Running, error) { return s.start(ctx, p) }
 
 func (s *fakeSession) Close(reason string) {

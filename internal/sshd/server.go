@@ -71,6 +71,9 @@ type Tried struct {
 
 // Session runs what the channels of one connection ask for.
 type Session interface {
+	// Prepare is called when a channel was opened that will want a program. It does
+	// not wait.
+	Prepare(context.Context)
 	// Start starts a program. The reply to the client's request waits for it.
 	Start(context.Context, Program) (Running, error)
 	// Close ends the session when its connection is gone. reason is for the

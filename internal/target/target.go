@@ -58,7 +58,7 @@ func (t Target) Spec(name string, image podman.Image, unlimited bool) podman.Spe
 		labels[LeaderLabel] = leader
 	}
 	return podman.Spec{
-		Image: strings.TrimPrefix(image.Digest, "sha256:"), Name: name, Hostname: t.Hostname, Labels: labels,
+		Image: t.Image, ImageID: strings.TrimPrefix(image.Digest, "sha256:"), Name: name, Hostname: t.Hostname, Labels: labels,
 		Memory: t.Memory, Pids: t.Pids, CPUs: t.CPUs, Unlimited: unlimited,
 	}
 }

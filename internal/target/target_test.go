@@ -64,7 +64,7 @@ func TestSpecCarriesLabelsAndLimits(t *testing.T) {
 	if got.Labels[Label] != "debian" || got.Labels[ImageLabel] != "sha256:abc" || len(got.Labels) != 2 {
 		t.Errorf("without a leader: %+v", got)
 	}
-	if got.Image != "abc" || got.Name != "warm-1" || !got.Unlimited || got.Memory != 1 || got.Pids != 2 || got.CPUs != 3 || got.Hostname != "srv01" {
+	if got.Image != "i" || got.ImageID != "abc" || got.Name != "warm-1" || !got.Unlimited || got.Memory != 1 || got.Pids != 2 || got.CPUs != 3 || got.Hostname != "srv01" {
 		t.Errorf("Spec = %+v", got)
 	}
 	image.Labels[LeaderLabel] = "/leader"

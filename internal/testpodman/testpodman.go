@@ -216,6 +216,19 @@ func (s *Service) image(w http.ResponseWriter, name string) {
 	Reply(w, http.StatusOK, map[string]any{"Id": id, "Labels": s.ImageLabels[name]})
 }
 
+// hasImage reports whether there is an image of a name or id.
+func (s *Service) hasImage(name string) bool {
+	if _, ok := s.Images[name]; ok {
+		return true
+	}
+	for _, id := range s.Images {
+		if id == name {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 	var spec struct {
 		Name   string            `json:"name"`
@@ -226,7 +239,7 @@ func (s *Service) create(w http.ResponseWriter, r *http.Request) {
 		Fail(w, http.StatusBadRequest, err.Error())
 		return
 	}
-	if _, ok := s.Images[spec.Image]; !ok {
+	if !s.hasImage(spec.Image) {
 		Fail(w, http.StatusNotFound, spec.Image+": image not known")
 		return
 	}

@@ -23,8 +23,9 @@ type retention struct {
 const spareLocks = 16
 
 // urgentExcess is how many containers too many there must be for retention not to
-// yield.
-const urgentExcess = 16
+// yield. A rush of half a minute leaves fewer: what removes one holds the locks of
+// Podman's storage that making and stopping the others need.
+const urgentExcess = 128
 
 // locksLeft notes that containers have come or gone. Pool.mu is held.
 func (p *Pool) locksLeft(more int64) {

@@ -36,6 +36,7 @@ type SSH struct {
 	Ciphers        []string      `koanf:"ciphers"`
 	MACs           []string      `koanf:"macs"`
 	LoginGraceTime time.Duration `koanf:"login_grace_time"`
+	PasswordTime   time.Duration `koanf:"password_time"` // of the check of a password, about
 	MaxAuthTries   int           `koanf:"max_auth_tries"`
 	MaxSessions    int           `koanf:"max_sessions"`    // session channels open at once on one connection
 	MaxConnections int           `koanf:"max_connections"` // connections at once
@@ -198,6 +199,7 @@ func Default() Config {
 			},
 			MACs:           []string{"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
 			LoginGraceTime: 2 * time.Minute,
+			PasswordTime:   60 * time.Millisecond,
 			MaxAuthTries:   6,
 			MaxSessions:    10,
 			MaxConnections: 256,

@@ -115,6 +115,7 @@ func TestImpossibleValues(t *testing.T) {
 	key := func(section, line string) string { return section + ":\n  " + line + "\n" }
 	for _, test := range []struct{ name, text, want string }{
 		{"grace", key("ssh", "login_grace_time: 0s"), "ssh.login_grace_time: 0s is out of range (1s to 10m)"},
+		{"password time", key("ssh", "password_time: 6s"), "ssh.password_time: 6s is out of range (0s to 5s)"},
 		{"long grace", key("ssh", "login_grace_time: 11m"), "ssh.login_grace_time: 11m is out of range (1s to 10m)"},
 		{"pool", key("pool", "min: -1"), "pool.min: -1 is out of range (1 to 1000)"},
 		{"pool without room", key("pool", "min: 20"), "pool.min: 20 is more than pool.max, which is 16"},

@@ -26,6 +26,7 @@ type bounds struct{ low, high string }
 // repeats them.
 var ranges = map[string]bounds{
 	"ssh.login_grace_time": {"1s", "10m"},
+	"ssh.password_time":    {"0s", "5s"},
 	"ssh.max_auth_tries":   {"1", "100"},
 	"ssh.max_sessions":     {"1", "1000"},
 	"ssh.max_connections":  {"1", "65536"},

@@ -34,7 +34,10 @@ func boot(args []string) int {
 	limitFiles()
 	syscall.Umask(0o022)
 	// Nobody is logged in yet, whoever was when the container ran before.
-	_ = syscall.Truncate(utmpPath, 0)
+	var utmp syscall.Stat_t
+	if syscall.Stat(utmpPath, &utmp) == nil && utmp.Size > 0 { // or the file would be copied for nothing
+		_ = syscall.Truncate(utmpPath, 0)
+	}
 	t.set("sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
 	taken, err := offer()
 	if err != nil {

@@ -58,6 +58,13 @@ func (w *worker) open(number uint16, payload []byte) error {
 	}
 	w.channels[number] = c
 	w.order = append(w.order, c)
+	if c.pty != nil && c.pid > 0 { // now that the front end need not wait for it
+		w.login.logIn(c)
+		c.shown = true
+	}
+	if w.login.chores {
+		w.doChores()
+	}
 	return nil
 }
 
@@ -154,10 +161,6 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs stre
 			_ = syscall.Kill(-pid, syscall.SIGKILL)
 			_, _ = syscall.Wait4(pid, nil, 0, nil)
 			return syscall.ENOSYS
-		}
-		if c.pty != nil {
-			l.logIn(c)
-			c.shown = true
 		}
 		return nil
 	case syscall.EAGAIN, syscall.ENOMEM, syscall.EMFILE, syscall.ENFILE:

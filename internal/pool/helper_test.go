@@ -516,10 +516,19 @@ func claim(session string) Claim {
 	return Claim{Session: session, User: "admin", Source: "192.0.2.1", Credential: "secret"}
 }
 
+// take leases a target in which a program runs then.
+func (b *bubble) take(ctx context.Context, c Claim) (*Lease, error) {
+	l, err := b.pool.Lease(ctx, c)
+	if err == nil {
+		l.used.Store(true)
+	}
+	return l, err
+}
+
 // lease takes a target, which must work.
 func (b *bubble) lease(session string) *Lease {
 	b.Helper()
-	l, err := b.pool.Lease(b.Context(), claim(session))
+	l, err := b.take(b.Context(), claim(session))
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
@@ -17,6 +18,7 @@ type Claim struct {
 	User       string // login name: any bytes
 	Source     string // the attacker's address in text
 	Credential string // stands for what was accepted; "" for none
+	Early      bool   // who claims may not need it: only one of plenty, without waiting
 }
 
 // Lease is the exclusive hold of one target by one session.
@@ -33,6 +35,7 @@ type Lease struct {
 	pool      *Pool
 	container *container
 	leader    Leader
+	used      atomic.Bool // a program was asked for
 	release   sync.Once
 }
 
@@ -54,6 +57,9 @@ const (
 // session later.
 func (p *Pool) Lease(ctx context.Context, claim Claim) (*Lease, error) {
 	began := time.Now()
+	if claim.Early && p.few() {
+		return nil, ErrFew
+	}
 	if len(claim.User) > maxUser {
 		claim.User = claim.User[:maxUser]
 	}
@@ -138,19 +144,29 @@ func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
 
 // Start starts a program in the target.
 func (l *Lease) Start(ctx context.Context, program Program) (Stream, error) {
+	l.used.Store(true)
 	return l.leader.Start(ctx, program)
 }
+
+// Used reports whether the target holds anything of an attacker's: a program was
+// asked for, in this session or in an earlier one.
+func (l *Lease) Used() bool { return l.used.Load() || l.Previous != "" }
 
 // Lost is closed when nothing can be had of the target any more, and when it is
 // released.
 func (l *Lease) Lost() <-chan struct{} { return l.leader.Done() }
 
 // Release stops the target and everything in it, and keeps it under the session's
-// name. Where Podman cannot be reached the janitor goes on trying. Later calls do
-// nothing.
+// name, or removes it if it was not Used. Where Podman cannot be reached the janitor
+// goes on trying. Later calls do nothing.
 func (l *Lease) Release(ctx context.Context) {
 	l.release.Do(func() {
 		p, c := l.pool, l.container
+		if !l.Used() && p.discard(c, leased, "nothing ran in it") {
+			_ = l.leader.Close()
+			wake(p.fill)
+			return
+		}
 		p.mu.Lock()
 		p.move(c, leased, draining)
 		c.due = time.Time{} // ours, not the janitor's

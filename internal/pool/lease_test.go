@@ -119,7 +119,7 @@ func TestLeaseBusy(t *testing.T) {
 		first := b.lease(session1)
 		b.lease(session2)
 		began := time.Now()
-		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) || time.Since(began) != 10*time.Second {
+		if _, err := b.take(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) || time.Since(began) != 10*time.Second {
 			b.Errorf("third of two leases: %v after %s", err, time.Since(began))
 		}
 		go func() {
@@ -141,7 +141,7 @@ func TestDrainingCounts(t *testing.T) {
 		b.lease(session2)
 		first.Release(b.Context())
 		b.expect(Status{Warm: 1, Goal: 3, Leased: 1, Draining: 1})
-		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
+		if _, err := b.take(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
 			b.Errorf("Lease: %v", err)
 		}
 		f.set("stop", nil)
@@ -174,7 +174,7 @@ func TestQueue(t *testing.T) {
 		var order, refused []int
 		for i := range 15 {
 			go func() {
-				l, err := b.pool.Lease(b.Context(), claim(sessionID(i)))
+				l, err := b.take(b.Context(), claim(sessionID(i)))
 				mu.Lock()
 				defer mu.Unlock()
 				if err != nil {
@@ -229,7 +229,7 @@ func TestStorm(t *testing.T) {
 				defer cancel()
 				c := claim(sessionID(i))
 				c.Source = fmt.Sprintf("192.0.2.%d", i%100)
-				l, err := b.pool.Lease(ctx, c)
+				l, err := b.take(ctx, c)
 				if err != nil {
 					return
 				}
@@ -273,7 +273,7 @@ func TestLeaseEmpty(t *testing.T) {
 		f.set("create", errDown)
 		b.lease(session1)
 		began := time.Now()
-		if _, err := b.pool.Lease(b.Context(), claim(session2)); !errors.Is(err, ErrEmpty) {
+		if _, err := b.take(b.Context(), claim(session2)); !errors.Is(err, ErrEmpty) {
 			b.Errorf("Lease of nothing: %v", err)
 		}
 		if took := time.Since(began); took != 10*time.Second {
@@ -282,7 +282,7 @@ func TestLeaseEmpty(t *testing.T) {
 		b.expect(Status{Goal: 1, Leased: 1, Failure: b.pool.Status().Failure})
 		ctx, cancel := context.WithCancel(b.Context())
 		cancel()
-		if _, err := b.pool.Lease(ctx, claim(session2)); !errors.Is(err, context.Canceled) {
+		if _, err := b.take(ctx, claim(session2)); !errors.Is(err, context.Canceled) {
 			b.Errorf("Lease for a client that left: %v", err)
 		}
 	})
@@ -296,7 +296,7 @@ func TestClientLeaves(t *testing.T) {
 			b.rest(time.Second)
 			ctx, cancel := context.WithCancel(b.Context())
 			cancel()
-			if _, err := b.pool.Lease(ctx, claim(session1)); !errors.Is(err, context.Canceled) {
+			if _, err := b.take(ctx, claim(session1)); !errors.Is(err, context.Canceled) {
 				b.Errorf("Lease: %v", err)
 			}
 			b.expect(Status{Warm: 3, Goal: 3})
@@ -309,7 +309,7 @@ func TestClientLeaves(t *testing.T) {
 			ctx, cancel := context.WithTimeout(b.Context(), time.Second)
 			defer cancel()
 			before := f.ids()
-			if _, err := b.pool.Lease(ctx, claim(session1)); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := b.take(ctx, claim(session1)); !errors.Is(err, context.DeadlineExceeded) {
 				b.Errorf("Lease: %v", err)
 			}
 			b.rest(time.Second)
@@ -329,7 +329,7 @@ func TestClientLeaves(t *testing.T) {
 			b.lease(session1)
 			ctx, cancel := context.WithTimeout(b.Context(), time.Second)
 			defer cancel()
-			if _, err := b.pool.Lease(ctx, claim(session2)); !errors.Is(err, context.DeadlineExceeded) {
+			if _, err := b.take(ctx, claim(session2)); !errors.Is(err, context.DeadlineExceeded) {
 				b.Errorf("Lease: %v", err)
 			}
 			b.expect(Status{Goal: 1, Leased: 1})
@@ -408,7 +408,7 @@ func TestLoginThatFails(t *testing.T) {
 		refusal := errors.New("no such account")
 		f.login = func(*fakeLeader) error { return refusal }
 		inBubble(t, f, func(c *Config) { c.Min, c.Max = 10, 10 }, func(b *bubble) {
-			if _, err := b.pool.Lease(b.Context(), claim(session1)); !errors.Is(err, refusal) {
+			if _, err := b.take(b.Context(), claim(session1)); !errors.Is(err, refusal) {
 				b.Errorf("Lease: %v", err)
 			}
 			if n := f.count("login"); n != loginTries {
@@ -445,7 +445,7 @@ func TestPodmanTroubleKeepsTheTarget(t *testing.T) {
 		before := f.ids()
 		trouble := fmt.Errorf("%w: %w", ErrUnasked, errDown)
 		f.set("login", trouble)
-		if _, err := b.pool.Lease(b.Context(), claim(session1)); !errors.Is(err, errDown) {
+		if _, err := b.take(b.Context(), claim(session1)); !errors.Is(err, errDown) {
 			b.Errorf("Lease: %v", err)
 		}
 		b.expect(Status{Warm: 3, Goal: 3})
@@ -464,7 +464,7 @@ func TestLongUserName(t *testing.T) {
 	inBubble(t, newFake(), nil, func(b *bubble) {
 		c := claim(session1)
 		c.User = strings.Repeat("x", 100_000)
-		l, err := b.pool.Lease(b.Context(), c)
+		l, err := b.take(b.Context(), c)
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -602,5 +602,48 @@ func TestReleaseWhileHeld(t *testing.T) {
 		l.container.letGo()
 		b.rest(retryEvery + time.Second)
 		b.expect(Status{Warm: 3, Goal: 3, Retained: 1})
+	})
+}
+
+// TestUnusedIsRemoved: a target in which nothing ran is no evidence.
+func TestUnusedIsRemoved(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, nil, func(b *bubble) {
+		l, err := b.pool.Lease(b.Context(), claim(session1))
+		if err != nil {
+			b.Fatal(err)
+		}
+		l.Release(b.Context())
+		l.Captured()
+		b.rest(10 * time.Second)
+		if _, ok := f.get(l.Container); ok {
+			b.Error("it was kept")
+		}
+		b.expect(Status{Warm: 3, Goal: 3})
+		if got := b.events.values(event.PoolRemove, "reason"); !cmp.Equal(got, []any{"nothing ran in it"}) {
+			b.Errorf("removed because %q", got)
+		}
+	})
+}
+
+// TestEarly leases are for when there are plenty, and wait for nothing.
+func TestEarly(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.MaxLeases = 5 }, func(b *bubble) {
+		f.delay("create", time.Minute)
+		early := claim(session1)
+		early.Early = true
+		l, err := b.take(b.Context(), early)
+		if err != nil || l.Wait > time.Second {
+			b.Fatalf("of three: %+v, %v", l, err)
+		}
+		b.held(l)
+		b.lease(session2)
+		began := time.Now()
+		early.Session = session3
+		if l, err := b.take(b.Context(), early); !errors.Is(err, ErrFew) || time.Since(began) > 0 {
+			b.Errorf("of one: %+v, %v", l, err)
+		}
+		b.lease(session3)
 	})
 }

@@ -71,6 +71,7 @@ type Config struct {
 var (
 	ErrBusy  = errors.New("all leases are taken")
 	ErrEmpty = errors.New("no warm target within the lease timeout")
+	ErrFew   = errors.New("too few warm targets for an early lease")
 )
 
 // Pool holds warm targets. Its methods are safe for concurrent use.

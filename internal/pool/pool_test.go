@@ -221,7 +221,7 @@ func TestWaitersAreMadeFor(t *testing.T) {
 		b.lease(sessionID(0))
 		for i := range 4 {
 			go func() {
-				l, err := b.pool.Lease(b.Context(), claim(sessionID(1+i)))
+				l, err := b.take(b.Context(), claim(sessionID(1+i)))
 				if err != nil {
 					b.Error(err)
 					return

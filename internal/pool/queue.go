@@ -120,6 +120,13 @@ func (p *Pool) wanted(now time.Time) {
 // low reports whether less than half of the targets are there. Pool.mu is held.
 func (p *Pool) low() bool { return 2*len(p.warm) < p.goal }
 
+// few reports whether targets are too few to lease one before it is needed.
+func (p *Pool) few() bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.low() || len(p.waiting) > 0 || p.inUse() >= p.cfg.MaxLeases
+}
+
 // starving is how many sessions wait that a further target would help. Pool.mu is
 // held.
 func (p *Pool) starving() int { return min(len(p.waiting), max(0, p.cfg.MaxLeases-p.inUse())) }

@@ -103,7 +103,7 @@ func TestReconcileReturning(t *testing.T) {
 		for i, want := range []string{"old", "running", "", ""} {
 			c := claim(sessionID(20 + i))
 			c.Source = []string{"192.0.2.1", "192.0.2.2", "192.0.2.3", "192.0.2.4"}[i]
-			l, err := b.pool.Lease(b.Context(), c)
+			l, err := b.take(b.Context(), c)
 			if err != nil {
 				b.Fatal(err)
 			}

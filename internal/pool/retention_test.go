@@ -237,7 +237,7 @@ func TestReservedGoLast(t *testing.T) {
 		source := func(session, source string) {
 			c := claim(session)
 			c.Source = source
-			l, err := b.pool.Lease(b.Context(), c)
+			l, err := b.take(b.Context(), c)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -257,7 +257,7 @@ func TestReservedGoLast(t *testing.T) {
 		for i := range 3 { // all are reserved
 			c := claim(sessionID(i))
 			c.Source = fmt.Sprint("192.0.2.", i)
-			l, err := b.pool.Lease(b.Context(), c)
+			l, err := b.take(b.Context(), c)
 			if err != nil {
 				b.Fatal(err)
 			}

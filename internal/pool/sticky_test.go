@@ -83,13 +83,13 @@ func TestWhoMayReturn(t *testing.T) {
 		{"", same, same, time.Second, false},
 	} {
 		inBubble(t, newFake(), func(c *Config) { sticky(c); c.Sticky = test.mode }, func(b *bubble) {
-			first, err := b.pool.Lease(b.Context(), test.first(claim(session1)))
+			first, err := b.take(b.Context(), test.first(claim(session1)))
 			if err != nil {
 				b.Fatal(err)
 			}
 			b.over(first)
 			b.rest(test.after)
-			second, err := b.pool.Lease(b.Context(), test.second(claim(session2)))
+			second, err := b.take(b.Context(), test.second(claim(session2)))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -111,7 +111,7 @@ func TestReturnIsExclusive(t *testing.T) {
 		got := make(chan *Lease, 3)
 		for i := range 3 {
 			go func() {
-				l, err := b.pool.Lease(b.Context(), claim(sessionID(10+i)))
+				l, err := b.take(b.Context(), claim(sessionID(10+i)))
 				if err != nil {
 					b.Error(err)
 					return
@@ -199,7 +199,7 @@ func TestReturnThatFails(t *testing.T) {
 						ctx, cancel = context.WithTimeout(ctx, time.Second)
 						defer cancel()
 					}
-					l, err := b.pool.Lease(ctx, claim(session2))
+					l, err := b.take(ctx, claim(session2))
 					if how == "client leaves" {
 						if !errors.Is(err, context.DeadlineExceeded) {
 							b.Errorf("Lease: %v", err)
@@ -245,12 +245,12 @@ func TestReturnNeedsALease(t *testing.T) {
 		b.over(b.lease(session1))
 		other := claim(session2)
 		other.Source = "192.0.2.2"
-		l, err := b.pool.Lease(b.Context(), other)
+		l, err := b.take(b.Context(), other)
 		if err != nil {
 			b.Fatal(err)
 		}
 		b.held(l)
-		if _, err := b.pool.Lease(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
+		if _, err := b.take(b.Context(), claim(session3)); !errors.Is(err, ErrBusy) {
 			b.Errorf("Lease: %v", err)
 		}
 		b.expect(Status{Warm: 3, Goal: 3, Leased: 1, Retained: 1})
@@ -285,7 +285,7 @@ func TestManySources(t *testing.T) {
 		for i := range 20 {
 			c := claim(sessionID(i))
 			c.Source = fmt.Sprintf("192.0.2.%d", i)
-			l, err := b.pool.Lease(b.Context(), c)
+			l, err := b.take(b.Context(), c)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -300,7 +300,7 @@ func TestManySources(t *testing.T) {
 		b.pool.mu.Unlock()
 		c := claim(session1)
 		c.Source = "192.0.2.19"
-		if l, err := b.pool.Lease(b.Context(), c); err != nil || l.Container != leases[19].Container {
+		if l, err := b.take(b.Context(), c); err != nil || l.Container != leases[19].Container {
 			b.Errorf("the latest did not come back: %v", err)
 		} else {
 			l.Release(b.Context())

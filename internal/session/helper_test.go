@@ -40,6 +40,7 @@ type fakePodman struct {
 	made     int
 	names    map[string]string // by id
 	stopped  []string
+	removed  []string
 	logins   []frame.LoginMessage
 	programs []pool.Program
 	leaders  []*fakeLeader
@@ -81,8 +82,14 @@ func (f *fakePodman) Stop(_ context.Context, id string) error {
 	return nil
 }
 
+func (f *fakePodman) Remove(_ context.Context, id string) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.removed = append(f.removed, id)
+	return nil
+}
+
 func (f *fakePodman) Start(context.Context, string) error           { return nil }
-func (f *fakePodman) Remove(context.Context, string) error          { return nil }
 func (f *fakePodman) Running(context.Context, string) (bool, error) { return true, nil }
 func (f *fakePodman) Size(context.Context, string) (int64, error)   { return 0, nil }
 
@@ -401,5 +408,18 @@ func (st *stage) removeSession(s *Session) {
 	st.Helper()
 	if err := os.RemoveAll(st.dir + "/" + s.dir.Path()); err != nil {
 		st.Fatal(err)
+	}
+}
+
+// untilRemoved waits until a container was removed, which was not stopped before.
+func (st *stage) untilRemoved() {
+	st.Helper()
+	for removed := 0; removed == 0; time.Sleep(time.Millisecond) {
+		st.podman.mu.Lock()
+		removed = len(st.podman.removed)
+		if len(st.podman.stopped) > 0 {
+			st.Errorf("stopped %q", st.podman.stopped)
+		}
+		st.podman.mu.Unlock()
 	}
 }

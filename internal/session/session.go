@@ -56,7 +56,7 @@ type Session struct {
 	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
 
-	prepare sync.Once
+	early, prepare sync.Once
 
 	leasing sync.Mutex // held while a target is leased; guards the next three
 	lease   *pool.Lease
@@ -162,17 +162,22 @@ func (s *Session) fits(p sshd.Program) bool {
 	return true
 }
 
-// Prepare leases the target while the client still says what it wants of it. What
-// comes of it is the answer to the first Start.
-func (s *Session) Prepare(ctx context.Context) {
-	s.prepare.Do(func() {
+// Prepare leases the target while the client still says what it wants of it, or
+// even waits to be let in, where there are plenty. What comes of it when it is
+// wanted is the answer to the first Start.
+func (s *Session) Prepare(ctx context.Context, wanted bool) {
+	once := &s.early
+	if wanted {
+		once = &s.prepare
+	}
+	once.Do(func() {
 		if s.events.Err() != nil {
 			return
 		}
 		s.waiting.Go(func() {
 			s.leasing.Lock()
 			defer s.leasing.Unlock()
-			if _, err := s.leaseAndLink(ctx); err != nil && ctx.Err() == nil {
+			if _, err := s.leaseAndLink(ctx, !wanted); err != nil && wanted && ctx.Err() == nil {
 				s.refused = err
 			}
 		})
@@ -187,14 +192,16 @@ func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 		s.refused = nil
 		return nil, err
 	}
-	return s.leaseAndLink(ctx)
+	return s.leaseAndLink(ctx, false)
 }
 
 // leaseAndLink takes a lease, if there is none yet, and writes down whose it is.
-// Session.leasing is held.
-func (s *Session) leaseAndLink(ctx context.Context) (*pool.Lease, error) {
+// early is pool.Claim's. Session.leasing is held.
+func (s *Session) leaseAndLink(ctx context.Context, early bool) (*pool.Lease, error) {
 	if s.lease == nil {
-		lease, err := s.service.Pool.Lease(ctx, claim(s.login))
+		claim := claim(s.login)
+		claim.Early = early
+		lease, err := s.service.Pool.Lease(ctx, claim)
 		if err != nil {
 			return nil, fmt.Errorf("lease a target: %w", err)
 		}
@@ -310,6 +317,9 @@ func (s *Session) Close(reason string) {
 	s.stdin.Wait()
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if lease != nil && !lease.Used() { // and so it is gone
+		s.record.Target = evidence.Target{}
+	}
 	end := time.Now().UTC()
 	s.record.State, s.record.End, s.record.EndReason = evidence.StateClosed, &end, reason
 	if err := errors.Join(s.dir.Save(s.record), s.dir.Sync(), s.dir.Close()); err != nil {

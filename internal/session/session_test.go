@@ -233,8 +233,8 @@ func TestNoLease(t *testing.T) {
 func TestPrepare(t *testing.T) {
 	st := setUp(t)
 	s := st.open(st.login())
-	s.Prepare(st.Context())
-	s.Prepare(st.Context())
+	s.Prepare(st.Context(), true)
+	s.Prepare(st.Context(), true)
 	for len(st.events.of(event.SessionLease)) == 0 {
 		time.Sleep(time.Millisecond)
 	}
@@ -249,20 +249,21 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
-// TestPreparedForNothing: a target that no program came to is released.
+// TestPreparedForNothing: a target that no program came to is no evidence.
 func TestPreparedForNothing(t *testing.T) {
 	st := setUp(t)
 	s := st.open(st.login())
 	ctx, cancel := context.WithCancel(st.Context())
-	s.Prepare(ctx)
+	s.Prepare(ctx, true)
 	for len(st.events.of(event.SessionLease)) == 0 {
 		time.Sleep(time.Millisecond)
 	}
 	cancel()
 	s.Close("over")
-	if got := st.saved(); got.State != evidence.StateClosed || got.Target.Container == "" || len(st.podman.stopped) != 1 {
-		t.Errorf("session %+v, stopped %q", got, st.podman.stopped)
+	if got := st.saved(); got.State != evidence.StateClosed || got.Target != (evidence.Target{}) {
+		t.Errorf("session %+v", got)
 	}
+	st.untilRemoved()
 }
 
 // TestPrepareFails: the first program is told so, and does not wait a second time.
@@ -270,7 +271,7 @@ func TestPrepareFails(t *testing.T) {
 	st := setUp(t)
 	st.service.Pool = pool.New(pool.Config{Min: 1, Max: 1, MaxLeases: 1, LeaseTimeout: 50 * time.Millisecond}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
 	s := st.open(st.login())
-	s.Prepare(st.Context())
+	s.Prepare(st.Context(), true)
 	for refused := false; !refused; time.Sleep(time.Millisecond) {
 		s.leasing.Lock()
 		refused = s.refused != nil
@@ -332,9 +333,7 @@ func TestFailsClosedWhenTheDirectoryIsGone(t *testing.T) {
 		}
 	}
 	s.Close("over")
-	if got := st.podman.stopped; !cmp.Equal(got, []string{"container1"}) {
-		t.Errorf("stopped %q", got)
-	}
+	st.untilRemoved()
 	if got := st.events.of(event.SessionFail); len(got) != 1 || got[0]["stage"] != "close" {
 		t.Errorf("events %v", got)
 	}

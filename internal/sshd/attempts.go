@@ -20,6 +20,9 @@ type attempts struct {
 	events *event.Emitter
 	tried  []Tried // the library calls from one goroutine, the handshake's
 	kept   bool    // the attempt that log hears of next is among tried
+
+	accepted func() // called when an attempt was let in
+	hash     func() // called for every password that was checked
 }
 
 // errRefused is all that a client's failure says.
@@ -40,6 +43,9 @@ func KeyLine(key ssh.PublicKey) string {
 func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
 	d := a.policy.Decide(t)
 	a.keep(t, d, keyState)
+	if t.Key == nil {
+		a.hash()
+	}
 	if !d.Accept {
 		return nil, errRefused
 	}
@@ -65,6 +71,9 @@ func (a *attempts) keep(t auth.Attempt, d auth.Decision, keyState string) {
 		fields = append(fields, event.F("password", t.Password))
 	}
 	a.events.Emit(event.AuthAttempt, fields...)
+	if one.Accepted {
+		a.accepted()
+	}
 }
 
 // password is what PasswordAuthentication is to sshd (RFC 4252, section 8).

@@ -7,6 +7,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -230,5 +231,60 @@ func TestInteractiveWithoutAnAnswer(t *testing.T) {
 	}
 	if len(a.tried) != 3 {
 		t.Errorf("%d attempts were kept, want 3", len(a.tried))
+	}
+}
+
+// TestPasswordTime: passwords take their time whether they are right or wrong, keys
+// do not, and a session begins meanwhile.
+func TestPasswordTime(t *testing.T) {
+	const d = 200 * time.Millisecond
+	key := testKey(t, "k")
+	for name, tt := range map[string]struct {
+		method ssh.AuthMethod
+		policy auth.Policy
+		takes  bool
+	}{
+		"password": {ssh.Password("x"), auth.AcceptAll{}, true},
+		"wrong":    {ssh.Password("x"), &auth.Static{}, true},
+		"key":      {ssh.PublicKeys(key), auth.AcceptAll{Keys: true}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			f := listen(t, func(c *Config) {
+				c.PasswordTime = d
+				c.Policy = func() auth.Policy { return tt.policy }
+			})
+			began := time.Now()
+			opened := make(chan time.Duration, 1)
+			f.open = func(Login) error { opened <- time.Since(began); return nil }
+			c, err := ssh.Dial("tcp", f.addr, &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{tt.method}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+			took := time.Since(began)
+			if err == nil {
+				c.Close()
+				if at := <-opened; tt.takes && at > took-d/2 {
+					t.Errorf("the session was opened after %s of %s", at, took)
+				}
+			}
+			if tt.takes != (took >= d*3/4) || tt.takes && took > 3*d {
+				t.Errorf("the answer took %s", took)
+			}
+		})
+	}
+}
+
+// TestClientLeavesBeforeTheAnswer that would let it in.
+func TestClientLeavesBeforeTheAnswer(t *testing.T) {
+	f := listen(t, func(c *Config) { c.PasswordTime = 200 * time.Millisecond })
+	raw, err := net.Dial("tcp", f.addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.open = func(Login) error { return raw.Close() }
+	_, _, _, err = ssh.NewClientConn(raw, "", &ssh.ClientConfig{User: "root", Auth: []ssh.AuthMethod{ssh.Password("x")}, HostKeyCallback: ssh.InsecureIgnoreHostKey()})
+	if err == nil {
+		t.Error("it was let in")
+	}
+	f.events.wait(t, event.ConnectionEnd, 1)
+	if all := f.all(); len(all) != 1 {
+		t.Errorf("%d sessions", len(all))
 	}
 }

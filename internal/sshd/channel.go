@@ -34,7 +34,7 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 // the program's end, closes the channel.
 func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
-	c.session.Prepare(ctx)
+	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
 		accepted := c.request(ctx, r)

@@ -29,6 +29,7 @@ type connection struct {
 	events  *event.Emitter
 	version string // the client's identification line
 	tries   attempts
+	opening *opening // nil until a credential was accepted
 
 	dropped atomic.Pointer[string] // why we ended it, when we did
 	chatter atomic.Int32           // requests answered only with an event
@@ -103,22 +104,24 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err != nil {
 		return loginFailure(err)
 	}
+	c.tries.accepted, c.tries.hash = func() { c.begin(ctx) }, c.hash
 	conn, channels, requests, err := ssh.NewServerConn(ident, c.serverConfig())
 	if err != nil {
-		return loginFailure(err)
+		reason := loginFailure(err)
+		if c.opening != nil { // the client has left before it was told
+			reason = "client disconnected"
+			if session, err := c.session(); err == nil {
+				session.Close(reason)
+			}
+		}
+		return reason
 	}
 	defer conn.Close()
 	// This fails when the client has left already, as those do that only try
 	// credentials. Their login is a session all the same.
 	_ = c.raw.SetDeadline(time.Time{})
-	login := Login{
-		ID: c.id, Opened: c.opened, Source: c.source, Local: c.local, ClientVersion: version,
-		Attempts: c.tries.tried, Events: c.events, End: c.drop,
-	}
-	session, err := c.server.cfg.Open(ctx, login)
+	session, err := c.session()
 	if err != nil {
-		c.server.cfg.Log.Error("cannot open a session", "session", c.id, "error", err)
-		c.events.Emit(event.SessionFail, event.F("stage", "open"), event.F("error", err.Error()))
 		return "session could not be opened"
 	}
 	c.serveSession(ctx, conn, session, channels, requests)

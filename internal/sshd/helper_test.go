@@ -101,7 +101,12 @@ type fakeSession struct {
 	closed []string
 }
 
-func (s *fakeSession) Prepare(context.Context)                               { s.prepared.Add(1) }
+func (s *fakeSession) Prepare(_ context.Context, wanted bool) {
+	if wanted {
+		s.prepared.Add(1)
+	}
+}
+
 func (s *fakeSession) Start(ctx context.Context, p Program) (Running, error) { return s.start(ctx, p) }
 
 func (s *fakeSession) Close(reason string) {

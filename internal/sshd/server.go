@@ -28,14 +28,15 @@ type Config struct {
 	MACs           []string
 	LoginGraceTime time.Duration // from TCP accept to the end of authentication
 	MaxAuthTries   int
-	MaxSessions    int // session channels open at once on a connection
-	MaxConnections int // connections at once
+	PasswordTime   time.Duration // how long the check of a password takes, give or take a quarter
+	MaxSessions    int           // session channels open at once on a connection
+	MaxConnections int           // connections at once
 	AcceptEnv      []string
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
-	// Open begins the session of a connection that has authenticated. Its error
-	// ends the connection.
+	// Open begins the session of a connection whose credential was accepted. Its
+	// error ends the connection.
 	Open   func(context.Context, Login) (Session, error)
 	Events *event.Emitter
 	Log    hclog.Logger
@@ -71,9 +72,9 @@ type Tried struct {
 
 // Session runs what the channels of one connection ask for.
 type Session interface {
-	// Prepare is called when a channel was opened that will want a program. It does
-	// not wait.
-	Prepare(context.Context)
+	// Prepare says that programs are to be expected; wanted, that a channel for one is
+	// open. It does not wait.
+	Prepare(ctx context.Context, wanted bool)
 	// Start starts a program. The reply to the client's request waits for it.
 	Start(context.Context, Program) (Running, error)
 	// Close ends the session when its connection is gone. reason is for the

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path"
 	"sync"
+	"sync/atomic"
 )
 
 const (
@@ -24,10 +25,11 @@ var errTooLarge = fmt.Errorf("session.json is larger than %d bytes", maxSession)
 // Dir is one session's directory. Its methods are safe for concurrent use.
 type Dir struct {
 	id    string
-	path  string     // below the state directory
-	root  *os.Root   // of the session
-	store *os.Root   // the state directory; belongs to the Store
-	mu    sync.Mutex // held while session.json is replaced
+	path  string   // below the state directory
+	root  *os.Root // of the session
+	store *Store
+	mu    sync.Mutex  // held while session.json is replaced
+	named atomic.Bool // its own name is on disk
 }
 
 // Root confines access to the directory.
@@ -70,8 +72,10 @@ func (d *Dir) Sync() error {
 		err = errors.Join(f.Sync(), f.Close())
 	}
 	err = errors.Join(err, syncDir(d.root, "."))
-	for parent := path.Dir(d.path); parent != "."; parent = path.Dir(parent) {
-		err = errors.Join(err, syncDir(d.store, parent))
+	if !d.named.Load() {
+		parents := d.store.syncNames(path.Dir(d.path))
+		d.named.Store(parents == nil)
+		err = errors.Join(err, parents)
 	}
 	if err != nil {
 		return fmt.Errorf("sync session %s: %w", d.id, err)

@@ -6,6 +6,7 @@ import (
 	"os"
 	"path"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -19,6 +20,9 @@ const sessionsDir = "sessions"
 type Store struct {
 	path string
 	root *os.Root // nil: nothing was ever recorded here
+
+	mu  sync.Mutex // guards day
+	day string     // directory whose own name, and those of its parents, are on disk
 }
 
 // Open opens the store in a state directory for writing and makes what is
@@ -82,6 +86,24 @@ func (s *Store) Create(id string, start time.Time) (*Dir, error) {
 	return s.openDir(dir)
 }
 
+// syncNames brings the names in the directory of a day to the disk, and its own name
+// if that has not been done.
+func (s *Store) syncNames(day string) error {
+	err := syncDir(s.root, day)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.day == day {
+		return err
+	}
+	for parent := path.Dir(day); parent != "."; parent = path.Dir(parent) {
+		err = errors.Join(err, syncDir(s.root, parent))
+	}
+	if err == nil {
+		s.day = day
+	}
+	return err
+}
+
 // openDir opens a session's directory by its path below the state directory.
 func (s *Store) openDir(dir string) (*Dir, error) {
 	st, err := s.root.Lstat(dir)
@@ -95,7 +117,7 @@ func (s *Store) openDir(dir string) (*Dir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open session directory: %w", err)
 	}
-	return &Dir{id: path.Base(dir), path: dir, root: root, store: s.root}, nil
+	return &Dir{id: path.Base(dir), path: dir, root: root, store: s}, nil
 }
 
 // load reads the session in a directory below the state directory.

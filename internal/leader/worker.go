@@ -122,7 +122,7 @@ func (w *worker) handle(f frame.Frame) error {
 
 // greet answers the front end's hello and lets process 1 go on.
 func (w *worker) greet() error {
-	refreshMotd(w.root) // for the first to log in
+	defer rehearse(w.root)
 	w.greeted = true
 	closeAll(w.waiting)
 	w.waiting = -1

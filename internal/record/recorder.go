@@ -84,6 +84,7 @@ type Recorder struct {
 	maxBytes int64
 	sum      Summary
 	err      error
+	ended    bool
 	closed   bool
 
 	rawBuf, castBuf []byte // scratch
@@ -247,18 +248,33 @@ func (r *Recorder) Summary() Summary {
 	return r.sum
 }
 
-// Close ends the recording, waits until it is on disk and returns its summary,
-// which holds what is known even when there is an error: the one that ended
-// the recording early, other than ErrQuota, or one of closing. Later calls
-// return the same summary and nil.
+// End ends the recording and returns its summary, which holds what is known even
+// when there is an error: the one that ended the recording early, other than
+// ErrQuota, or one of writing the end. Later calls return the same summary and nil.
+func (r *Recorder) End() (Summary, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.ended {
+		return r.sum, nil
+	}
+	r.ended = true
+	err := r.end()
+	r.sum.End = r.sum.Start.Add(r.last)
+	r.err = errClosed
+	return r.sum, err
+}
+
+// Close ends the recording if End has not, waits until it is on disk and returns
+// its summary. Later calls return the same summary and nil.
 func (r *Recorder) Close() (Summary, error) {
+	sum, err := r.End()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
-		return r.sum, nil
+		return sum, nil
 	}
 	r.closed = true
-	errs := []error{r.end()}
+	errs := []error{err}
 	for _, f := range []file{r.raw, r.cast} {
 		if err := f.Sync(); err != nil {
 			errs = append(errs, fmt.Errorf("sync recording: %w", err))
@@ -267,9 +283,7 @@ func (r *Recorder) Close() (Summary, error) {
 			errs = append(errs, fmt.Errorf("close recording: %w", err))
 		}
 	}
-	r.sum.End = r.sum.Start.Add(r.last)
-	r.err = errClosed
-	return r.sum, errors.Join(errs...)
+	return sum, errors.Join(errs...)
 }
 
 // end writes the last frame, unless writing is what went wrong.

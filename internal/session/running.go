@@ -185,12 +185,12 @@ func (r *running) cause(err error) error {
 // program was cut short, if it was.
 func (r *running) finish(served error) error {
 	s := r.session
-	sum, err := r.recorder.Close()
+	sum, err := r.recorder.End()
+	s.putAway(r)
 	if errors.Is(served, record.ErrQuota) {
 		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
 	} else if err != nil {
-		s.service.Log.Error("cannot record a channel", "session", s.login.ID, "channel", r.program.Channel, "error", err)
-		s.events.Emit(event.SessionFail, event.F("stage", "record"), event.F("error", err.Error()))
+		s.recordingFailed(r, err)
 	}
 	p := r.program
 	end := time.Now().UTC()

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -57,6 +58,7 @@ type Session struct {
 	waiting sync.WaitGroup
 
 	early, prepare sync.Once
+	syncing        atomic.Bool // a sync is to come
 
 	leasing sync.Mutex // held while a target is leased; guards the next three
 	lease   *pool.Lease
@@ -267,16 +269,40 @@ const syncDelay = 250 * time.Millisecond
 // sync brings what was saved to the disk while the session goes on. Close does so
 // at its end.
 func (s *Session) sync() {
+	if !s.syncing.CompareAndSwap(false, true) {
+		return // it will be done with what was saved before
+	}
 	s.waiting.Go(func() {
 		select {
 		case <-s.closing:
 			return
 		case <-time.After(syncDelay):
 		}
+		s.syncing.Store(false)
 		if err := s.dir.Sync(); err != nil {
 			s.service.Log.Warn("cannot bring a session's record to the disk", "session", s.login.ID, "error", err)
 		}
 	})
+}
+
+// putAway brings a recording that has ended to the disk, when the disk may be busy
+// again.
+func (s *Session) putAway(r *running) {
+	s.waiting.Go(func() {
+		select {
+		case <-s.closing:
+		case <-time.After(syncDelay):
+		}
+		if _, err := r.recorder.Close(); err != nil {
+			s.recordingFailed(r, err)
+		}
+	})
+}
+
+// recordingFailed reports what a recording lacks.
+func (s *Session) recordingFailed(r *running, err error) {
+	s.service.Log.Error("cannot record a channel", "session", s.login.ID, "channel", r.program.Channel, "error", err)
+	s.events.Emit(event.SessionFail, event.F("stage", "record"), event.F("error", err.Error()))
 }
 
 // began writes the event of a started program.

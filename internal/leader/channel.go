@@ -13,7 +13,8 @@ type channel struct {
 	pid    int
 	pidfd  int  // -1 when the program has ended
 	pty    *pty // nil without a terminal
-	shown  bool // the terminal is in utmp
+	fresh  bool // the terminal is to be entered in utmp
+	shown  bool // it is there
 
 	exit *frame.ExitMessage // what is to be told
 	over bool               // nothing more is to be done for it

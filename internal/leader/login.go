@@ -17,8 +17,7 @@ const commandDelay = 100 * time.Millisecond
 type login struct {
 	account
 	records
-	monitor int  // the process that sshd would have written in logout records
-	chores  bool // are still to be done
+	monitor int // the process that sshd would have written in logout records
 }
 
 // logIn handles the Login frame and answers it.
@@ -42,16 +41,16 @@ func (w *worker) logIn(payload []byte) error {
 	return w.enter(w.login)
 }
 
-// enter becomes the account of a login. What needs root is done before; where root
-// remains it can wait for the first program.
+// enter becomes the account of a login. What needs root is done before.
 func (w *worker) enter(l *login) error {
-	l.chores = true
+	if w.decoys {
+		w.startCommands()
+	}
+	refreshMotd(w.root)
+	w.title.set("sshd: " + l.name + " [priv]")
 	if l.uid == 0 || syscall.Geteuid() != 0 {
-		w.title.set("sshd: " + l.name + " [priv]")
 		return nil
 	}
-	w.doChores()
-	w.title.set("sshd: " + l.name + " [priv]")
 	l.keepOpen()
 	if w.decoys {
 		if pid, err := startPrivileged(); err == nil {
@@ -107,20 +106,9 @@ func (w *worker) showTitle(starting *channel) {
 	w.title.set("sshd: " + w.login.name + "@" + name)
 }
 
-// doChores does what else a login brings with it: the commands of the image are
-// started, and the message of the day is made anew.
-func (w *worker) doChores() {
-	w.login.chores = false
-	if w.decoys {
-		w.startCommands()
-	}
-	refreshMotd(w.root)
-}
-
 // startCommands starts the commands of the image. Until then their processes have
 // their titles already.
 func (w *worker) startCommands() {
-	defer w.title.set(w.title.name)
 	for _, c := range w.commands {
 		if argv := strings.Fields(c); len(argv) > 0 {
 			w.title.set(c)

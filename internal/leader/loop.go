@@ -2,6 +2,7 @@ package leader
 
 import (
 	"errors"
+	"slices"
 	"syscall"
 	"time"
 
@@ -11,6 +12,10 @@ import (
 // orphanPeriod is how often the loop looks whether programs without a channel
 // have ended, in milliseconds.
 const orphanPeriod = 1000
+
+// stepBack is how long the records of a login wait for what the front end does with
+// the program, in milliseconds: it may have to share a processor with us.
+const stepBack = 1
 
 // breath is a pause for a kernel that lacks memory.
 const breath = 20 * time.Millisecond
@@ -25,6 +30,8 @@ func (w *worker) run() error {
 		switch {
 		case !w.greeted:
 			timeout = int(w.patience / time.Millisecond)
+		case slices.ContainsFunc(w.order, func(c *channel) bool { return c.fresh }):
+			timeout = stepBack
 		case len(w.orphans) > 0:
 			timeout = orphanPeriod
 		}
@@ -37,6 +44,7 @@ func (w *worker) run() error {
 		if n == 0 && !w.greeted {
 			return errNobody
 		}
+		w.enterRecords()
 		for i, c := range w.watched { // before an Open that needs their place
 			if w.fds[1+i].revents != 0 {
 				w.reapProgram(c)
@@ -50,6 +58,16 @@ func (w *worker) run() error {
 		w.settle()
 	}
 	return w.broken
+}
+
+// enterRecords enters terminals in utmp, before anything else is told of them.
+func (w *worker) enterRecords() {
+	for _, c := range w.order {
+		if c.fresh {
+			w.login.logIn(c)
+			c.fresh, c.shown = false, true
+		}
+	}
 }
 
 // receive handles the frames that have arrived.

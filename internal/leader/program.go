@@ -58,13 +58,7 @@ func (w *worker) open(number uint16, payload []byte) error {
 	}
 	w.channels[number] = c
 	w.order = append(w.order, c)
-	if c.pty != nil && c.pid > 0 { // now that the front end need not wait for it
-		w.login.logIn(c)
-		c.shown = true
-	}
-	if w.login.chores {
-		w.doChores()
-	}
+	c.fresh = c.pty != nil && c.pid > 0
 	return nil
 }
 

@@ -18,7 +18,7 @@ var about = map[Kind]string{
 	ClientVersion:  "The client sent its identification line, or what it took for one.",
 	AuthAttempt:    "A credential was tried. For a public key there may be two events: the key was\noffered, then the client proved that it holds the private key.",
 	SessionOpen:    "A client has logged in and its evidence directory exists. The connection's\nidentifier is the session's.",
-	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name. If it is that of an earlier session, *previous\\_session* names it.",
+	SessionLease:   "The session has a container of its own, which carries the session's identifier\nas its name. If it is that of an earlier session, *previous\\_session* names it.\nIt is removed in the end if no program was asked for.",
 	SessionFail:    "Something that the attacker asked for could not be done on our side, or could\nnot be recorded. The client saw an ordinary failure.",
 	SessionClose:   "The connection is gone, the container is stopped and the evidence is complete.",
 	SessionRecover: "At the start a session was found open that a crash had cut off. Its evidence\nwas closed with what was on disk.",

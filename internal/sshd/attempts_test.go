@@ -6,7 +6,9 @@ import (
 	"io"
 	"net"
 	"strings"
+	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
@@ -287,4 +289,35 @@ func TestClientLeavesBeforeTheAnswer(t *testing.T) {
 	if all := f.all(); len(all) != 1 {
 		t.Errorf("%d sessions", len(all))
 	}
+}
+
+// TestHashesWaitForEachOther, two at once, and not for ever.
+func TestHashesWaitForEachOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const each = 100 * time.Millisecond
+		h := &hashing{each: each}
+		began := time.Now()
+		var mu sync.Mutex // guards took
+		var took []time.Duration
+		for range 40 {
+			go func() {
+				h.wait()
+				mu.Lock()
+				defer mu.Unlock()
+				took = append(took, time.Since(began))
+			}()
+		}
+		time.Sleep(time.Minute)
+		if first, fourth := took[0], took[3]; first < each*3/4 || first > each*5/4 || fourth < first+each/2 {
+			t.Errorf("one took %s, the fourth %s", first, fourth)
+		}
+		if last := took[len(took)-1]; last < longestQueue*each || last > (longestQueue+2)*each {
+			t.Errorf("the last took %s", last)
+		}
+		began = time.Now()
+		h.wait()
+		if alone := time.Since(began); alone > each*5/4 {
+			t.Errorf("one alone took %s", alone)
+		}
+	})
 }

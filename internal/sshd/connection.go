@@ -104,7 +104,7 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err != nil {
 		return loginFailure(err)
 	}
-	c.tries.accepted, c.tries.hash = func() { c.begin(ctx) }, c.hash
+	c.tries.accepted, c.tries.hash = func() { c.begin(ctx) }, c.server.hashing.wait
 	conn, channels, requests, err := ssh.NewServerConn(ident, c.serverConfig())
 	if err != nil {
 		reason := loginFailure(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"sync"
 	"time"
 
 	"github.com/sandtrap/sandtrap/internal/event"
@@ -48,11 +49,39 @@ func (c *connection) session() (Session, error) {
 	return c.opening.session, nil
 }
 
-// hash takes the time that a real server needs for the hash of a password, about:
-// without, every login would be answered at once.
-func (c *connection) hash() {
-	d := c.server.cfg.PasswordTime
-	if d > 0 {
-		time.Sleep(d*3/4 + rand.N(d/2+1))
+// hashing takes the time that a real server needs for the hashes of passwords:
+// without, every login would be answered at once, and eight logins at the same moment
+// would succeed at the same moment.
+type hashing struct {
+	each time.Duration // for one, give or take a quarter
+
+	mu   sync.Mutex // guards next
+	next time.Time  // when the next one can begin
+}
+
+const (
+	// hashers is how many hashes go on at once: the processors of a small server.
+	hashers = 2
+	// longestQueue bounds how long a hash waits for others, in hashes. A real server
+	// under a storm makes clients wait longer, and so would let few in here.
+	longestQueue = 4
+)
+
+// wait is one hash.
+func (h *hashing) wait() {
+	if h.each <= 0 {
+		return
 	}
+	d := h.each*3/4 + rand.N(h.each/2+1)
+	now := time.Now()
+	h.mu.Lock()
+	if h.next.Before(now) {
+		h.next = now
+	}
+	queued := h.next.Sub(now)
+	if queued < longestQueue*h.each {
+		h.next = h.next.Add(d / hashers)
+	}
+	h.mu.Unlock()
+	time.Sleep(queued + d)
 }

@@ -28,7 +28,7 @@ type Config struct {
 	MACs           []string
 	LoginGraceTime time.Duration // from TCP accept to the end of authentication
 	MaxAuthTries   int
-	PasswordTime   time.Duration // how long the check of a password takes, give or take a quarter
+	PasswordTime   time.Duration // how long the check of a password takes, see hashing
 	MaxSessions    int           // session channels open at once on a connection
 	MaxConnections int           // connections at once
 	AcceptEnv      []string
@@ -137,7 +137,8 @@ type Stream struct {
 
 // Server accepts connections on any number of listeners.
 type Server struct {
-	cfg Config
+	cfg     Config
+	hashing hashing
 
 	mu       sync.Mutex // guards all below
 	closing  bool
@@ -148,7 +149,7 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, conns: map[*connection]struct{}{}}
+	return &Server{cfg: cfg, hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
 }
 
 // ErrClosed is returned by Serve after Shutdown.

@@ -20,12 +20,12 @@ import (
 )
 
 // TestCrashLoop ends parts of the appliance at random moments, while sessions do
-// things, and looks that it puts itself in order: 100 times, or as often as
-// TEST_CRASHES says. TEST_SEED repeats a run, as far as time permits.
+// things, and looks that it puts itself in order, as often as TEST_CRASHES says.
+// TEST_SEED repeats a run, as far as time permits.
 func TestCrashLoop(t *testing.T) {
 	crashes, err := strconv.Atoi(os.Getenv("TEST_CRASHES"))
 	if err != nil {
-		crashes = 100
+		t.Skip("takes some seconds a crash: set TEST_CRASHES=100")
 	}
 	seed := uint64(time.Now().UnixNano())
 	if s := os.Getenv("TEST_SEED"); s != "" {

@@ -187,10 +187,6 @@ func TestNewImage(t *testing.T) {
 	})
 }
 
-func (c box) isLeased(b *bubble) bool {
-	return slices.ContainsFunc(b.leases, func(l *Lease) bool { return l.Container == c.ID })
-}
-
 // TestImageThatIsBroken: what was made of the old one serves on.
 func TestImageThatIsBroken(t *testing.T) {
 	f := newFake()

@@ -38,8 +38,6 @@ const (
 // Bounds in bytes.
 const (
 	headerSize = 8
-	// MaxFrame bounds a whole frame.
-	MaxFrame = MaxPayload + headerSize
 	// MaxPayload bounds the payload of any frame; only Open needs so much.
 	MaxPayload = 512 << 10
 )

@@ -37,7 +37,7 @@ func check(t *testing.T, said []byte, size uint16, r func(io.Reader) *Reader, va
 	if !errors.Is(err, ErrMalformed) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		t.Errorf("the end is %v", err)
 	}
-	if total > len(said) || len(reader.b) > MaxFrame {
+	if total > len(said) || len(reader.b) > MaxPayload+headerSize {
 		t.Errorf("%d bytes of frames from %d, buffer of %d", total, len(said), len(reader.b))
 	}
 }

@@ -8,7 +8,6 @@ import (
 
 // What package syscall lacks. The numbers of the calls are the same everywhere.
 const (
-	sysPidfdOpen  = 434
 	sysCloseRange = 436
 
 	closeRangeCloexec = 4
@@ -18,10 +17,7 @@ const (
 	fDupfdCloexec = 0x406
 	fSetPipeSize  = 0x407
 
-	pollIn  = 0x1
-	pollOut = 0x4
-	pollErr = 0x8
-	pollHup = 0x10
+	pollIn = 0x1
 )
 
 // pollFd is struct pollfd of poll(2).

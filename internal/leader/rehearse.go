@@ -33,5 +33,4 @@ func rehearse(root string) {
 	for _, name := range []string{"passwd", "shadow", "group"} {
 		_, _ = readFile(databases{root}.path(name), maxDatabase)
 	}
-	refreshMotd(root)
 }

@@ -24,11 +24,17 @@ const maxSide = 1000
 // all of it.
 const maxHeaderText = 4096
 
+// maxPlain bounds what the cast of a channel without a pty shows, in bytes of all
+// its directions: what is longer is no dialogue but a file on its way. Encoding one
+// takes ten times as long as recording it, and no player shows it.
+const maxPlain = 1 << 20
+
 // cast encodes asciicast v2 lines (docs.asciinema.org/manual/asciicast/v2). It
 // holds what the encoding depends on and writes nothing itself.
 type cast struct {
 	pty                   bool
 	output, stderr, input carry
+	shown                 int // bytes of streams so far
 }
 
 // carry is the beginning of a UTF-8 sequence whose rest has not come yet. Each
@@ -108,8 +114,23 @@ func (c *cast) appendResize(b []byte, at time.Duration, s Size) []byte {
 }
 
 // appendStream appends the line for a chunk of one direction, or nothing when
-// the chunk shows nothing yet.
+// the chunk shows nothing yet. Without a pty a marker stands for what is beyond
+// maxPlain.
 func (c *cast) appendStream(b []byte, at time.Duration, kind Kind, p []byte) []byte {
+	if left := maxPlain - c.shown; !c.pty && len(p) > left {
+		if left < 0 {
+			return b
+		}
+		b = c.appendShown(b, at, kind, p[:left])
+		c.shown = maxPlain + 1
+		return c.appendEvent(b, at, 'm', "the rest of what went through is in the raw log only")
+	}
+	return c.appendShown(b, at, kind, p)
+}
+
+// appendShown is appendStream without the bound.
+func (c *cast) appendShown(b []byte, at time.Duration, kind Kind, p []byte) []byte {
+	c.shown += len(p)
 	code, from := c.direction(kind)
 	before := len(b)
 	b = append(appendCode(b, at, code), '"')

@@ -97,3 +97,34 @@ func FuzzCast(f *testing.F) {
 		castLines(t, c.appendEvent(b, time.Second, 'm', string(p)))
 	})
 }
+
+// Without a terminal the cast shows a MiB, then one marker; what a terminal showed
+// is all there.
+func TestCastShowsTheBeginningOfATransfer(t *testing.T) {
+	const chunk = 32 << 10
+	for _, pty := range []bool{false, true} {
+		c := cast{pty: pty}
+		b := c.appendHeader(nil, &Options{Name: "c"}, time.Unix(0, 0))
+		for _, kind := range []Kind{KindInput, KindOutput, KindStderr} {
+			for range maxPlain / chunk {
+				b = c.appendStream(b, 0, kind, []byte(strings.Repeat("x", chunk-1)))
+			}
+		}
+		b = c.appendEvent(b, 0, 'm', "exit status 0")
+		shown, markers := 0, 0
+		for _, e := range castLines(t, b) {
+			if e.code == "m" {
+				markers++
+			} else {
+				shown += len(e.text)
+			}
+		}
+		want, wantMarkers := 3*maxPlain/chunk*(chunk-1), 1
+		if !pty {
+			want, wantMarkers = maxPlain, 2
+		}
+		if shown != want || markers != wantMarkers {
+			t.Errorf("pty %v: %d bytes and %d markers, want %d and %d", pty, shown, markers, want, wantMarkers)
+		}
+	}
+}

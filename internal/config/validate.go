@@ -27,6 +27,7 @@ type bounds struct{ low, high string }
 var ranges = map[string]bounds{
 	"ssh.login_grace_time": {"1s", "10m"},
 	"ssh.password_time":    {"0s", "5s"},
+	"ssh.fail_delay":       {"0s", "30s"},
 	"ssh.max_auth_tries":   {"1", "100"},
 	"ssh.max_sessions":     {"1", "1000"},
 	"ssh.max_connections":  {"1", "65536"},
@@ -172,6 +173,9 @@ func (c *checker) ssh(s SSH) {
 	c.list("ssh.kex_algorithms", s.KexAlgorithms, 1, supported(kex))
 	c.list("ssh.ciphers", s.Ciphers, 1, supported(slices.Concat(good.Ciphers, bad.Ciphers)))
 	c.list("ssh.macs", s.MACs, 1, supported(slices.Concat(good.MACs, bad.MACs)))
+	if !s.PasswordAuthentication && !s.KbdInteractiveAuthentication && !s.PubkeyAuthentication {
+		c.blame("ssh.password_authentication", "is false, and so are kbd_interactive_authentication and pubkey_authentication: nobody could try anything")
+	}
 	c.list("ssh.accept_env", s.AcceptEnv, 0, func(pattern string) string {
 		if !acceptPattern.MatchString(pattern) {
 			return "is not a variable's name (letters, digits and _, with the wildcards * and ?)"

@@ -18,6 +18,7 @@ const (
 	ConnectionDeny Kind = "connection.deny"
 	ConnectionEnd  Kind = "connection.close"
 	ClientVersion  Kind = "client.version"
+	ClientKexInit  Kind = "client.kexinit"
 	AuthAttempt    Kind = "auth.attempt"
 	SessionOpen    Kind = "session.open"
 	SessionLease   Kind = "session.lease"
@@ -78,6 +79,7 @@ var Catalog = []Definition{
 	{ConnectionDeny, "d2ca74d62f5b49ae97fab4af8c724ffb", Notice, "Connection refused", []string{"reason"}},
 	{ConnectionEnd, "90b27e9fb5ba4ac5ae2ca945ed541017", Info, "Connection closed", []string{"duration_ms", "reason"}},
 	{ClientVersion, "6683ad25d6c940f1a430d3d870f6bcd9", Info, "Client identified itself", []string{"client_version"}},
+	{ClientKexInit, "24f202dd7636453b960b0fb49a9aa2a4", Info, "Client offered algorithms", []string{"hassh", "kex_algorithms", "host_key_algorithms", "ciphers", "macs", "compression", "ciphers_to_client", "macs_to_client", "compression_to_client", "languages"}},
 	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
 	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
 	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms", "previous_session", "returned"}},

@@ -301,7 +301,7 @@ func TestHashesWaitForEachOther(t *testing.T) {
 		var took []time.Duration
 		for range 40 {
 			go func() {
-				h.wait()
+				h.wait(t.Context())
 				mu.Lock()
 				defer mu.Unlock()
 				took = append(took, time.Since(began))
@@ -315,7 +315,7 @@ func TestHashesWaitForEachOther(t *testing.T) {
 			t.Errorf("the last took %s", last)
 		}
 		began = time.Now()
-		h.wait()
+		h.wait(t.Context())
 		if alone := time.Since(began); alone > each*5/4 {
 			t.Errorf("one alone took %s", alone)
 		}

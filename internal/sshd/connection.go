@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
@@ -27,7 +28,8 @@ type connection struct {
 	source  netip.AddrPort
 	local   netip.AddrPort
 	events  *event.Emitter
-	version string // the client's identification line
+	version string   // the client's identification line
+	kexInit *KexInit // nil until the client has sent one
 	tries   attempts
 	opening *opening // nil until a credential was accepted
 
@@ -96,16 +98,18 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err := c.raw.SetDeadline(c.opened.Add(c.server.cfg.LoginGraceTime)); err != nil {
 		return "connection lost"
 	}
-	ident := &identConn{Conn: c.raw}
-	version, err := ident.exchange(c.server.cfg.Version)
+	config := c.serverConfig()
+	wire := &clearConn{Conn: c.raw, kexAlgorithms: config.KeyExchanges, hostKey: c.server.hostKeys[0].PublicKey().Type(), heard: c.heard}
+	version, err := wire.exchange(c.server.cfg.Version)
 	if c.version = version; version != "" {
 		c.events.Emit(event.ClientVersion, event.F("client_version", version))
 	}
 	if err != nil {
 		return loginFailure(err)
 	}
-	c.tries.accepted, c.tries.hash = func() { c.begin(ctx) }, c.server.hashing.wait
-	conn, channels, requests, err := ssh.NewServerConn(ident, c.serverConfig())
+	c.tries.accepted = func() { c.begin(ctx) }
+	c.tries.checked = func(t auth.Attempt, accepted bool) { c.takeTime(ctx, t, accepted) }
+	conn, channels, requests, err := ssh.NewServerConn(wire, config)
 	if err != nil {
 		reason := loginFailure(err)
 		if c.opening != nil { // the client has left before it was told
@@ -126,6 +130,12 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	}
 	c.serveSession(ctx, conn, session, channels, requests)
 	return "client disconnected"
+}
+
+// heard takes what the client offers for the key exchange.
+func (c *connection) heard(k *KexInit) {
+	c.kexInit = k
+	c.events.Emit(event.ClientKexInit, k.fields()...)
 }
 
 // serveSession serves channels and requests until the connection is gone, then
@@ -202,16 +212,21 @@ func loginFailure(err error) string {
 func (c *connection) serverConfig() *ssh.ServerConfig {
 	cfg := &c.server.cfg
 	sc := &ssh.ServerConfig{
-		Config:                      ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
-		MaxAuthTries:                cfg.MaxAuthTries,
-		ServerVersion:               "SSH-2.0-" + cfg.Version,
-		PasswordCallback:            c.tries.password,
-		KeyboardInteractiveCallback: c.tries.interactive,
-		PublicKeyCallback:           c.tries.offered,
-		VerifiedPublicKeyCallback:   c.tries.verified,
-		AuthLogCallback:             c.tries.log,
+		Config:          ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
+		MaxAuthTries:    cfg.MaxAuthTries,
+		ServerVersion:   "SSH-2.0-" + cfg.Version,
+		AuthLogCallback: c.tries.log,
 	}
-	for _, key := range cfg.HostKeys {
+	if cfg.PasswordAuthentication {
+		sc.PasswordCallback = c.tries.password
+	}
+	if cfg.KbdInteractiveAuthentication {
+		sc.KeyboardInteractiveCallback = c.tries.interactive
+	}
+	if cfg.PubkeyAuthentication {
+		sc.PublicKeyCallback, sc.VerifiedPublicKeyCallback = c.tries.offered, c.tries.verified
+	}
+	for _, key := range c.server.hostKeys {
 		sc.AddHostKey(key)
 	}
 	return sc

@@ -6,6 +6,7 @@ package sshd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"net/netip"
@@ -29,9 +30,12 @@ type Config struct {
 	LoginGraceTime time.Duration // from TCP accept to the end of authentication
 	MaxAuthTries   int
 	PasswordTime   time.Duration // how long the check of a password takes, see hashing
-	MaxSessions    int           // session channels open at once on a connection
-	MaxConnections int           // connections at once
-	AcceptEnv      []string
+	FailDelay      time.Duration // how much longer the answer to a wrong one takes, see failDelay
+	// What a client may try.
+	PasswordAuthentication, KbdInteractiveAuthentication, PubkeyAuthentication bool
+	MaxSessions                                                                int // session channels open at once on a connection
+	MaxConnections                                                             int // connections at once
+	AcceptEnv                                                                  []string
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
@@ -48,6 +52,7 @@ type Login struct {
 	Opened        time.Time
 	Source, Local netip.AddrPort
 	ClientVersion string
+	KexInit       *KexInit
 	Attempts      []Tried        // every attempt, the accepted one last
 	Events        *event.Emitter // bound to this connection
 	// End ends the connection as a server does that was killed. The reason is for
@@ -137,8 +142,10 @@ type Stream struct {
 
 // Server accepts connections on any number of listeners.
 type Server struct {
-	cfg     Config
-	hashing hashing
+	cfg      Config
+	hostKeys []ssh.Signer // one for each algorithm that we offer
+	hashing  hashing
+	secret   [16]byte // of leastTime
 
 	mu       sync.Mutex // guards all below
 	closing  bool
@@ -149,7 +156,9 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
+	s := &Server{cfg: cfg, hostKeys: forAlgorithms(cfg.HostKeys), hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
+	_, _ = rand.Read(s.secret[:]) // it never fails
+	return s
 }
 
 // ErrClosed is returned by Serve after Shutdown.

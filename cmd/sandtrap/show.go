@@ -114,6 +114,9 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	line("Source", "%s", endpoint(s.Source))
 	line("Local", "%s", endpoint(s.Local))
 	line("Client", "%q", s.ClientVersion)
+	if s.HASSH != "" {
+		line("HASSH", "%s", term.Safe(s.HASSH))
+	}
 	line("Login", "%s", loginWords(s.Login))
 	line("Attempts", "%d", len(s.Attempts)+s.AttemptsOmitted)
 	describeAttempts(&b, s, zone)

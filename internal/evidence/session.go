@@ -37,6 +37,7 @@ type Session struct {
 	Source        Endpoint   `json:"source"`
 	Local         Endpoint   `json:"local"`
 	ClientVersion Text       `json:"client_version"`
+	HASSH         string     `json:"hassh,omitempty"` // fingerprint of the client's algorithms
 	Login         Login      `json:"login"`
 	Attempts      []Attempt  `json:"attempts"`
 	// AttemptsOmitted counts attempts beyond those the caller kept.

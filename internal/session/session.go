@@ -98,6 +98,9 @@ func begin(l sshd.Login) evidence.Session {
 		ClientVersion: evidence.Text(l.ClientVersion),
 		Login:         attempt(l.Accepted()).Login(),
 	}
+	if l.KexInit != nil {
+		record.HASSH = l.KexInit.HASSH()
+	}
 	text := 0
 	for i, a := range l.Attempts {
 		if text += len(a.User) + len(a.Password); text > maxAttemptText { // the events have them all

@@ -45,7 +45,7 @@ func KeyLine(key ssh.PublicKey) string {
 func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
 	d := a.policy.Decide(t)
 	a.keep(t, d, keyState)
-	a.checked(t, d.Accept)
+	a.checked(t, d.Accept && keyState != KeyOffered)
 	if !d.Accept {
 		return nil, errRefused
 	}
@@ -118,7 +118,7 @@ func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
 	case "none":
 		a.keep(t, a.policy.Decide(t), "")
 	case "password", "keyboard-interactive", "publickey":
-		a.keep(t, auth.Decision{Reason: "malformed or not verified"}, "")
+		a.keep(t, auth.Decision{Reason: "malformed, not verified or not offered"}, "")
 	case "hostbased", "gssapi-with-mic":
 		a.keep(t, auth.Decision{Reason: "method is not offered"}, "")
 	default:
@@ -126,6 +126,7 @@ func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
 		a.keep(t, auth.Decision{Reason: fmt.Sprintf("unknown method %+q", method[:min(len(method), maxMethod)])}, "")
 	}
 	a.kept = false
+	a.checked(t, false)
 }
 
 // maxMethod is the longest name of a method, in bytes; RFC 4250, section 4.6.1.

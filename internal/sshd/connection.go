@@ -209,13 +209,21 @@ func loginFailure(err error) string {
 	}
 }
 
+// publicKeyAlgorithms are those of OpenSSH 8.7 to 9.2, in its order, as far as the
+// library has them: webauthn-sk-ecdsa-sha2-nistp256@openssh.com is missing.
+var publicKeyAlgorithms = []string{
+	ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
+	ssh.InsecureKeyAlgoDSA, ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512,
+}
+
 func (c *connection) serverConfig() *ssh.ServerConfig {
 	cfg := &c.server.cfg
 	sc := &ssh.ServerConfig{
-		Config:          ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
-		MaxAuthTries:    cfg.MaxAuthTries,
-		ServerVersion:   "SSH-2.0-" + cfg.Version,
-		AuthLogCallback: c.tries.log,
+		Config:                  ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
+		MaxAuthTries:            cfg.MaxAuthTries,
+		ServerVersion:           "SSH-2.0-" + cfg.Version,
+		AuthLogCallback:         c.tries.log,
+		PublicKeyAuthAlgorithms: publicKeyAlgorithms,
 	}
 	if cfg.PasswordAuthentication {
 		sc.PasswordCallback = c.tries.password

@@ -94,7 +94,8 @@ func (h *hashing) wait(ctx context.Context) {
 // for one that is let in goes on meanwhile.
 func (c *connection) takeTime(ctx context.Context, t auth.Attempt, accepted bool) {
 	began := time.Now()
-	password := t.Key == nil
+	interactive := t.Method == "keyboard-interactive"
+	password := interactive || t.Method == "password"
 	if password {
 		c.server.hashing.wait(ctx)
 	}
@@ -103,6 +104,9 @@ func (c *connection) takeTime(ctx context.Context, t auth.Attempt, accepted bool
 	}
 	if password {
 		sleep(ctx, failDelay(c.server.cfg.FailDelay))
+	}
+	if interactive { // sshd answers those elsewhere
+		return
 	}
 	sleep(ctx, leastTime(t.User, c.server.secret, time.Since(began)))
 }

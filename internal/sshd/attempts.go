@@ -22,6 +22,7 @@ type attempts struct {
 	kept   bool    // the attempt that log hears of next is among tried
 
 	accepted func() // called when an attempt was let in
+	drop     func(reason string)
 	// checked is called when an attempt was put before the policy, and takes the time
 	// that this takes.
 	checked func(t auth.Attempt, accepted bool)
@@ -43,6 +44,12 @@ func KeyLine(key ssh.PublicKey) string {
 
 // decide puts one attempt before the policy.
 func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
+	if len(a.tried) > 0 && a.tried[0].User != t.User {
+		// sshd disconnects at once; RFC 4252, section 5.
+		a.keep(t, auth.Decision{Reason: userChanged}, keyState)
+		a.drop(userChanged)
+		return nil, errRefused
+	}
 	d := a.policy.Decide(t)
 	a.keep(t, d, keyState)
 	a.checked(t, d.Accept && keyState != KeyOffered)
@@ -51,6 +58,9 @@ func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, er
 	}
 	return &ssh.Permissions{}, nil
 }
+
+// userChanged is why a connection ends that goes on with another login name.
+const userChanged = "user name changed"
 
 // keep records an attempt and its outcome. A key that would do lets nobody in
 // until it is verified.

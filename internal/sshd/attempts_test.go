@@ -361,3 +361,23 @@ func TestFailuresTakeTime(t *testing.T) {
 		}
 	})
 }
+
+func TestAnotherUser(t *testing.T) {
+	log := newEventLog()
+	var dropped []string
+	a := attempts{
+		policy: auth.AcceptAll{}, events: event.New(log), checked: func(auth.Attempt, bool) {}, accepted: func() { t.Error("the second was let in") },
+		drop: func(reason string) { dropped = append(dropped, reason) },
+	}
+	a.log(metadata{"root"}, "none", errRefused)
+	if _, err := a.password(metadata{"admin"}, []byte("x")); err == nil {
+		t.Error("another user was let in")
+	}
+	found, _ := log.of(event.AuthAttempt)
+	if len(found) != 2 || field(found[1], "reason") != userChanged || field(found[1], "password") != "x" {
+		t.Errorf("events %v", found)
+	}
+	if !cmp.Equal(dropped, []string{userChanged}) {
+		t.Errorf("dropped for %q", dropped)
+	}
+}

@@ -107,7 +107,7 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err != nil {
 		return loginFailure(err)
 	}
-	c.tries.accepted = func() { c.begin(ctx) }
+	c.tries.accepted, c.tries.drop = func() { c.begin(ctx) }, c.drop
 	c.tries.checked = func(t auth.Attempt, accepted bool) { c.takeTime(ctx, t, accepted) }
 	conn, channels, requests, err := ssh.NewServerConn(wire, config)
 	if err != nil {

@@ -56,6 +56,9 @@ type clearConn struct {
 	// heard is called with what the client offers, from the goroutine that reads.
 	heard func(*KexInit)
 
+	// greeted is closed when our KEXINIT is out. sshd reads nothing before.
+	greeted chan struct{}
+
 	// The reader's.
 	replay    []byte // what the library has still to read
 	encrypted bool   // the client has sent NEWKEYS
@@ -69,6 +72,11 @@ type clearConn struct {
 	skipID int        // what the library has still to write of our identification line
 	frame  []byte     // the beginning of a packet
 	secret bool       // we have sent NEWKEYS
+	sent   bool       // greeted is closed
+}
+
+func newClearConn(c net.Conn) *clearConn {
+	return &clearConn{Conn: c, heard: func(*KexInit) {}, greeted: make(chan struct{})}
 }
 
 // Read gives the library checked packets, and all that follows NEWKEYS.
@@ -89,6 +97,7 @@ func (c *clearConn) Read(p []byte) (int, error) {
 
 // readPacket reads a packet into replay, if the library is to have it.
 func (c *clearConn) readPacket() error {
+	<-c.greeted
 	packet := make([]byte, 4, 1024)
 	if _, err := io.ReadFull(c.Conn, packet); err != nil {
 		return err
@@ -242,7 +251,12 @@ func (c *clearConn) Write(p []byte) (int, error) {
 		}
 		payload := c.frame[5 : length-int(c.frame[4])]
 		c.secret = payload[0] == msgNewKeys
-		if _, err := c.Conn.Write(clearPacket(payload)); err != nil {
+		_, err := c.Conn.Write(clearPacket(payload))
+		if !c.sent {
+			c.sent = true
+			close(c.greeted)
+		}
+		if err != nil {
 			return 0, err
 		}
 		c.frame = c.frame[length:]

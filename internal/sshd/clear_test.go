@@ -131,7 +131,10 @@ func FuzzClear(f *testing.F) {
 	f.Fuzz(func(t *testing.T, sent []byte) {
 		wire := &fakeWire{in: strings.NewReader(string(sent))}
 		heard := 0
-		c := &clearConn{Conn: wire, kexAlgorithms: []string{"curve25519-sha256"}, hostKey: "ssh-ed25519", heard: func(k *KexInit) { heard++; _ = k.fields() }}
+		c := newClearConn(wire)
+		c.kexAlgorithms, c.hostKey = []string{"curve25519-sha256"}, "ssh-ed25519"
+		c.heard = func(k *KexInit) { heard++; _ = k.fields() }
+		close(c.greeted)
 		var passed []byte
 		var err error
 		for err == nil {

@@ -99,7 +99,8 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 		return "connection lost"
 	}
 	config := c.serverConfig()
-	wire := &clearConn{Conn: c.raw, kexAlgorithms: config.KeyExchanges, hostKey: c.server.hostKeys[0].PublicKey().Type(), heard: c.heard}
+	wire := newClearConn(c.raw)
+	wire.kexAlgorithms, wire.hostKey, wire.heard = config.KeyExchanges, c.server.hostKeys[0].PublicKey().Type(), c.heard
 	version, err := wire.exchange(c.server.cfg.Version)
 	if c.version = version; version != "" {
 		c.events.Emit(event.ClientVersion, event.F("client_version", version))

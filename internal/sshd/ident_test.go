@@ -111,7 +111,7 @@ func TestIdentificationByteByByte(t *testing.T) {
 		}
 		client.Close()
 	}()
-	ident := &clearConn{Conn: server}
+	ident := newClearConn(server)
 	line, err := ident.exchange(testVersion)
 	if err != nil || line != "SSH-2.0-slow" {
 		t.Fatalf("exchange = %q, %v", line, err)
@@ -124,7 +124,7 @@ func TestIdentificationByteByByte(t *testing.T) {
 
 func TestIdentificationIsWrittenOnce(t *testing.T) {
 	wire := &fakeWire{in: strings.NewReader("SSH-2.0-x\r\n")}
-	ident := &clearConn{Conn: wire}
+	ident := newClearConn(wire)
 	if _, err := ident.exchange("us"); err != nil {
 		t.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func TestIdentificationOnADeadConnection(t *testing.T) {
 	server, client := net.Pipe()
 	client.Close()
 	defer server.Close()
-	if line, err := (&clearConn{Conn: server}).exchange("us"); err == nil || line != "" {
+	if line, err := newClearConn(server).exchange("us"); err == nil || line != "" {
 		t.Errorf("exchange = %q, %v", line, err)
 	}
 }
@@ -163,7 +163,7 @@ func FuzzIdent(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, sent string) {
 		wire := &fakeWire{in: strings.NewReader(sent)}
-		ident := &clearConn{Conn: wire}
+		ident := newClearConn(wire)
 		line, err := ident.exchange("us")
 		ident.encrypted = true
 		answer, ours := strings.CutPrefix(wire.out.String(), "SSH-2.0-us\r\n")

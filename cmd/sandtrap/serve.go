@@ -233,7 +233,7 @@ func (s *service) dial(ctx context.Context, signals <-chan os.Signal, deadline <
 		s.log.Debug("Podman does not answer yet", "error", err)
 		select {
 		case <-deadline:
-			return nil, hint.Wrap(err, "see systemctl status sandtrap-podman.socket sandtrap-podman.service")
+			return nil, hint.Wrap(err, "see systemctl status sandtrap-filter.service sandtrap-podman.socket sandtrap-podman.service")
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
 				return nil, fmt.Errorf("stopped by %s before Podman answered: %w", sig, context.Canceled)

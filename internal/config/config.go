@@ -233,7 +233,7 @@ func Default() Config {
 			RetainAge:    0,
 			RetainBytes:  10 * GiB,
 		},
-		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock", Handover: "/run/sandtrap-pods/handover.sock"},
+		Podman: Podman{Socket: "/run/sandtrap-pods/filter.sock", Handover: "/run/sandtrap-pods/handover.sock"},
 		Target: Target{
 			Name:     "debian",
 			Image:    "localhost/sandtrap-target-debian:latest",

@@ -37,6 +37,7 @@ const (
 	ChannelClose   Kind = "channel.close"
 	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
+	APIRefuse      Kind = "api.refuse"
 )
 
 // Severity is the syslog priority an event is logged with; see syslog(3).
@@ -98,6 +99,7 @@ var Catalog = []Definition{
 	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
 	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
+	{APIRefuse, "2afbb8864eb542a28876dfffa5106c70", Error, "Request to Podman refused", []string{"http_method", "http_path", "reason", "omitted"}},
 }
 
 var definitions = func() map[Kind]*Definition {

@@ -35,6 +35,7 @@ var about = map[Kind]string{
 	ChannelClose:   "A channel on which a program ran is over and its recording is complete.",
 	TargetReturn:   "A source for which the container of an earlier session is reserved has opened a\nsession. If that container could not be had, *reason* tells why, and the session\ngot another.",
 	TargetStop:     "The container of a session was stopped. It is kept as evidence under the\nsession's identifier.",
+	APIRefuse:      "The filter before Podman's API has refused a request that no pool makes. The\nSSH server may be in the wrong hands: look at what it did before. In the journal\nonly, and sixty a minute at most.",
 }
 
 // hostile begins the meaning of a field that a client fills.
@@ -76,9 +77,12 @@ var meanings = map[string]string{
 	"listeners":             "Addresses listened on, separated by spaces.",
 	"method":                "none, password, keyboard-interactive, publickey, hostbased, gssapi-with-mic, or unknown for any other.",
 	"name":                  hostile + "Name of an environment variable, its first 1024 bytes.",
+	"omitted":               "How many such events before this one were left out.",
 	"operation":             "What was tried: prepare, make, login, rename, stop, remove, measure or retain.",
 	"output_bytes":          "Recorded bytes to the client, standard error included.",
 	"password":              hostile + "The password that was tried.",
+	"http_method":           hostile + "Method of an HTTP request.",
+	"http_path":             hostile + "Path of an HTTP request, its first 1024 bytes.",
 	"payload":               hostile + "The first 1024 bytes of what is not decoded.",
 	"previous_session":      "Identifier of the session that had the container before.",
 	"pty":                   "Whether the program has a terminal.",

@@ -34,6 +34,7 @@ type Filter struct {
 	refused func(method, path, reason string)
 	proxy   *httputil.ReverseProxy
 	client  *http.Client // for questions of our own
+	known   known
 }
 
 // Bounds of what is read, in bytes: what the pool sends has some kilobytes.
@@ -56,7 +57,7 @@ func New(socket string, p Policy, refused func(method, path, reason string)) *Fi
 		MaxIdleConns:       16, MaxIdleConnsPerHost: 16,
 		IdleConnTimeout: 30 * time.Second,
 	}
-	return &Filter{
+	f := &Filter{
 		policy: p, refused: refused,
 		proxy: &httputil.ReverseProxy{
 			Transport: transport, Rewrite: func(*httputil.ProxyRequest) {}, FlushInterval: -1,
@@ -65,6 +66,8 @@ func New(socket string, p Policy, refused func(method, path, reason string)) *Fi
 		},
 		client: &http.Client{Transport: transport, Timeout: askTimeout},
 	}
+	f.proxy.ModifyResponse = f.learn
+	return f
 }
 
 // maxClients bounds the connections at once; others wait.

@@ -27,6 +27,7 @@ type upstream struct {
 var (
 	ours, theirs       = strings.Repeat("a", 64), strings.Repeat("b", 64)
 	ourExec, theirExec = strings.Repeat("c", 64), strings.Repeat("d", 64)
+	made               = strings.Repeat("9", 64) // by create; Podman is not asked about it
 	imageID            = strings.Repeat("e", 64)
 	testPolicy         = Policy{Target: "debian", Image: "localhost/target:latest", Hostname: "srv01", Memory: 256 << 20, Pids: 128, CPUs: 1}
 	ulid               = "01JDABCDEFGHJKMNPQRSTVWXYZ"
@@ -37,6 +38,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		answers := map[string]any{
 			"containers/" + ours + "/json":        map[string]any{"Config": map[string]any{"Labels": map[string]string{label: "debian"}}},
 			"containers/" + theirs + "/json":      map[string]any{"Config": map[string]any{"Labels": map[string]string{}}},
+			"containers/" + made + "/json":        map[string]any{},
 			"exec/" + ourExec + "/json":           map[string]any{"ContainerID": ours},
 			"exec/" + theirExec + "/json":         map[string]any{"ContainerID": theirs},
 			"images/localhost/target:latest/json": map[string]any{"Id": imageID},
@@ -50,6 +52,10 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
+	if strings.HasSuffix(r.URL.Path, "/create") {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"Id":"`+made+`"}`)
+	}
 	u.mu.Lock()
 	u.seen = append(u.seen, fmt.Sprintf("%s %s %s", r.Method, r.URL.RequestURI(), body))
 	u.mu.Unlock()
@@ -196,7 +202,7 @@ func TestWhatAPoolNeeds(t *testing.T) {
 func TestCreate(t *testing.T) {
 	f := newFixture(t, testPolicy)
 	sent := body(t, nil)
-	if status, why := f.send(t, "POST", api+"containers/create", sent); status != http.StatusOK {
+	if status, why := f.send(t, "POST", api+"containers/create", sent); status != http.StatusCreated {
 		t.Fatalf("%d: %s", status, why)
 	}
 	got := f.up.take()
@@ -208,13 +214,16 @@ func TestCreate(t *testing.T) {
 	if json.Unmarshal([]byte(sent), &want) != nil || json.Unmarshal([]byte(text), &is) != nil || !cmp.Equal(want, is) {
 		t.Errorf("Podman got another body:\n%s", cmp.Diff(want, is))
 	}
+	if status, why := f.send(t, "POST", api+"containers/"+made+"/start", ""); status != http.StatusOK {
+		t.Errorf("what was made is not started: %d: %s", status, why)
+	}
 }
 
 func TestUnlimited(t *testing.T) {
 	none := body(t, func(b map[string]any) { b["resource_limits"] = map[string]any{"pids": map[string]any{}} })
 	loose := testPolicy
 	loose.Unlimited = true
-	for want, p := range map[int]Policy{http.StatusForbidden: testPolicy, http.StatusOK: loose} {
+	for want, p := range map[int]Policy{http.StatusForbidden: testPolicy, http.StatusCreated: loose} {
 		f := newFixture(t, p)
 		if status, why := f.send(t, "POST", api+"containers/create", none); status != want {
 			t.Errorf("unlimited %v: %d: %s", p.Unlimited, status, why)
@@ -297,7 +306,7 @@ func TestMoreLimitsAreLeftOut(t *testing.T) {
 		r["devices"] = []any{map[string]any{"allow": true, "access": "rwm"}}
 		r["memory"].(map[string]any)["disableOOMKiller"] = true
 	})
-	if status, why := f.send(t, "POST", api+"containers/create", sent); status != http.StatusOK {
+	if status, why := f.send(t, "POST", api+"containers/create", sent); status != http.StatusCreated {
 		t.Fatalf("%d: %s", status, why)
 	}
 	if got := f.up.take(); len(got) != 1 || strings.Contains(got[0], "devices\":[{") || strings.Contains(got[0], "OOM") {
@@ -324,5 +333,16 @@ func TestPodmanIsAway(t *testing.T) {
 	cancel()
 	if err := <-done; err != nil {
 		t.Error(err)
+	}
+}
+
+func TestKnownAreBounded(t *testing.T) {
+	var k known
+	for i := range maxKnown + 10 {
+		k.add(fmt.Sprint(i))
+		k.add(fmt.Sprint(i))
+	}
+	if k.has("9") || !k.has("10") || len(k.ids) != maxKnown || len(k.oldest) != maxKnown {
+		t.Errorf("%d are known, %d in order", len(k.ids), len(k.oldest))
 	}
 }

@@ -105,6 +105,9 @@ func (f *Filter) ownContainer(ctx context.Context, args []string, body []byte) (
 
 // owns asks Podman whose container that is.
 func (f *Filter) owns(ctx context.Context, id string) error {
+	if f.known.has(id) {
+		return nil
+	}
 	var container struct {
 		Config struct{ Labels map[string]string }
 	}
@@ -115,6 +118,7 @@ func (f *Filter) owns(ctx context.Context, id string) error {
 	if _, ok := container.Config.Labels[label]; !ok {
 		return refuse("the container is not a target")
 	}
+	f.known.add(id)
 	return nil
 }
 

@@ -52,13 +52,14 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	body, _ := io.ReadAll(r.Body)
-	if strings.HasSuffix(r.URL.Path, "/create") {
-		w.WriteHeader(http.StatusCreated)
-		_, _ = io.WriteString(w, `{"Id":"`+made+`"}`)
-	}
 	u.mu.Lock()
 	u.seen = append(u.seen, fmt.Sprintf("%s %s %s", r.Method, r.URL.RequestURI(), body))
 	u.mu.Unlock()
+	if strings.HasSuffix(r.URL.Path, "/create") {
+		w.WriteHeader(http.StatusCreated)
+		_, _ = io.WriteString(w, `{"Id":"`+made+`"}`)
+		return
+	}
 	_, _ = io.WriteString(w, "{}")
 }
 

@@ -88,7 +88,7 @@ install: ## what is built, below DESTDIR
 	install -Dm644 packaging/sysusers.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/sysusers.d
 	install -Dm644 packaging/tmpfiles.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/tmpfiles.d
 	install -Dm644 packaging/catalog/sandtrap.catalog -t $(DESTDIR)$(prefix)/lib/systemd/catalog
-	install -Dm644 packaging/pods/environment -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
+	install -Dm644 packaging/pods/environment packaging/pods/seccomp.json -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
 	install -Dm644 packaging/pods/containers.conf -t $(DESTDIR)$(prefix)/lib/sandtrap/pods/containers
 	install -Dm755 packaging/libexec/* build/handover build/podman-filter -t $(DESTDIR)$(prefix)/libexec/sandtrap
 	install -Dm644 quadlet/* -t $(DESTDIR)$(prefix)/share/containers/systemd

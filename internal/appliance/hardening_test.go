@@ -2,7 +2,10 @@
 
 package appliance
 
-import "testing"
+import (
+	"strings"
+	"testing"
+)
 
 // TestHardening keeps the exposure of the units, as systemd-analyze(1) counts it, below
 // what it was when somebody last looked, in tenths.
@@ -15,5 +18,23 @@ func TestHardening(t *testing.T) {
 		if out, err := output("systemd-analyze", "security", "--no-pager", "--threshold="+most, unit); err != nil {
 			t.Errorf("%s is exposed more than it was:\n%s", unit, out)
 		}
+	}
+}
+
+// TestDoctor finds nothing that fails where the package has just been installed.
+func TestDoctor(t *testing.T) {
+	out, err := output("sandtrap", "doctor")
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	for _, check := range []string{"kernel", "podman", "image", "sockets", "units"} {
+		if !strings.Contains(out, "ok       "+check) {
+			t.Errorf("%s is not well:\n%s", check, out)
+		}
+	}
+	must(t, "systemctl", "stop", "sandtrap-filter.socket", "sandtrap-filter.service")
+	t.Cleanup(func() { must(t, "systemctl", "start", "sandtrap-filter.socket") })
+	if out, err := output("sandtrap", "doctor"); err == nil || !strings.Contains(out, "sandtrap-filter.socket is inactive") {
+		t.Errorf("without the filter: %v\n%s", err, out)
 	}
 }

@@ -22,6 +22,7 @@ type Config struct {
 	Target    Target    `koanf:"target"`
 	Limits    Limits    `koanf:"limits"`
 	Recording Recording `koanf:"recording"`
+	Transfers Transfers `koanf:"transfers"`
 	StateDir  string    `koanf:"state_dir"` // absolute path
 	Log       Log       `koanf:"log"`
 }
@@ -151,6 +152,13 @@ type Recording struct {
 	MaxBytes Bytes `koanf:"max_bytes"`
 }
 
+// Transfers bounds the content that is kept of transferred files. Nothing is kept
+// with 0.
+type Transfers struct {
+	MaxFileBytes    Bytes `koanf:"max_file_bytes"`
+	MaxSessionBytes Bytes `koanf:"max_session_bytes"`
+}
+
 // Log says how diagnostics are written. Events do not take this way.
 type Log struct {
 	Level  LogLevel  `koanf:"level"`
@@ -234,6 +242,7 @@ func Default() Config {
 		},
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB},
+		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
 		StateDir:  "/var/lib/sandtrap",
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}

@@ -13,6 +13,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -20,13 +21,16 @@ import (
 	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
-// transferClient is sftp(1) or scp(1) in a directory, from a source that was not there
-// before.
-func transferClient(t *testing.T, dir, program string, args ...string) *exec.Cmd {
+// transferFiles runs sftp(1) or scp(1) in a directory, from a source.
+func transferFiles(t *testing.T, dir, source, stdin, program string, args ...string) {
 	t.Helper()
-	c := withPassword(exec.Command(program, append(append([]string{"-P", "2222", "-o", "BindAddress=" + freshSource()}, sshOptions...), args...)...))
+	// sftp(1) takes -b for a reason not to ask for a password.
+	options := append([]string{"-P", "2222", "-o", "BindAddress=" + source, "-o", "BatchMode=no"}, sshOptions...)
+	c := withPassword(exec.Command(program, append(options, args...)...))
 	c.Dir = dir
-	return c
+	if r := finish(t, c, strings.NewReader(stdin)); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
 }
 
 // randomFile makes a file of random bytes and returns its hash.
@@ -86,6 +90,8 @@ func wantFiles(t *testing.T, s evidence.Session, want ...string) {
 			t.Errorf("%s: %v, %v", path, st.Mode(), err)
 		}
 	}
+	slices.Sort(got) // directories are sent in any order
+	slices.Sort(want)
 	if a, b := strings.Join(want, "\n"), strings.Join(got, "\n"); a != b {
 		t.Errorf("files:\n%s\nwant:\n%s", b, a)
 	}
@@ -150,13 +156,6 @@ func wantOperations(t *testing.T, s evidence.Session, want ...string) {
 	}
 }
 
-func wellDone(t *testing.T, r sshResult) {
-	t.Helper()
-	if r.status != 0 {
-		t.Fatalf("%+v", r)
-	}
-}
-
 const large = 20 << 20
 
 func TestSFTPFilesAreKept(t *testing.T) {
@@ -176,7 +175,7 @@ rename small moved
 get big back
 mkdir d
 `
-	wellDone(t, finish(t, transferClient(t, dir, "sftp", "-b", "-", "root@127.0.0.1"), strings.NewReader(batch)))
+	transferFiles(t, dir, freshSource(), batch, "sftp", "-b", "-", "root@127.0.0.1")
 	if hashFile(t, filepath.Join(dir, "back")) != big {
 		t.Error("the file came back changed")
 	}
@@ -191,14 +190,9 @@ mkdir d
 		writeFile(t, filepath.Join(dir, "part"), half)
 		// The first session leaves a half; its source comes back to it.
 		source := freshSource()
-		client := func(batch string) {
-			c := withPassword(exec.Command("sftp", append(append([]string{"-P", "2222", "-o", "BindAddress=" + source}, sshOptions...), "-b", "-", "root@127.0.0.1")...))
-			c.Dir = dir
-			wellDone(t, finish(t, c, strings.NewReader(batch)))
-		}
-		client("put part /root/resumed\n")
+		transferFiles(t, dir, source, "put part /root/resumed\n", "sftp", "-b", "-", "root@127.0.0.1")
 		lastSession(t)
-		client("reput big /root/resumed\nget /root/resumed whole\n")
+		transferFiles(t, dir, source, "reput big /root/resumed\nget /root/resumed whole\n", "sftp", "-b", "-", "root@127.0.0.1")
 		if hashFile(t, filepath.Join(dir, "whole")) != big {
 			t.Error("the file was not resumed as it should be")
 		}
@@ -231,7 +225,7 @@ func TestSCPFilesAreKept(t *testing.T) {
 		}
 	}
 	t.Run("new protocol", func(t *testing.T) {
-		wellDone(t, finish(t, transferClient(t, dir, "scp", "-q", "-p", "tree/a b", "tree/sub/big", "root@127.0.0.1:/tmp"), nil))
+		transferFiles(t, dir, freshSource(), "", "scp", "-q", "-p", "tree/a b", "tree/sub/big", "root@127.0.0.1:/tmp")
 		s := lastSession(t)
 		wantFiles(t, s, "upload /tmp/a b 0755 "+small, "upload /tmp/big 0640 "+big)
 		if s.Channels[0].Kind != "subsystem" {
@@ -240,20 +234,14 @@ func TestSCPFilesAreKept(t *testing.T) {
 	})
 	t.Run("legacy protocol", func(t *testing.T) {
 		source := freshSource()
-		client := func(args ...string) {
-			t.Helper()
-			c := withPassword(exec.Command("scp", append(append([]string{"-P", "2222", "-o", "BindAddress=" + source}, sshOptions...), args...)...))
-			c.Dir = dir
-			wellDone(t, finish(t, c, nil))
-		}
-		client("-O", "-q", "-r", "-p", "tree", "root@127.0.0.1:/root/up")
+		transferFiles(t, dir, source, "", "scp", "-O", "-q", "-r", "-p", "tree", "root@127.0.0.1:/root/up")
 		s := lastSession(t)
 		wantFiles(t, s, "upload tree/a b 0755 "+small, "upload tree/sub/big 0640 "+big)
 		wantOperations(t, s, "directory tree 0755 true", "directory tree/sub 0755 true")
 		if f := s.Channels[0].Transfers[0]; f.Modified == nil || f.Protocol != "scp" {
 			t.Errorf("%+v", f)
 		}
-		client("-O", "-q", "-r", "-p", "root@127.0.0.1:/root/up", "back")
+		transferFiles(t, dir, source, "", "scp", "-O", "-q", "-r", "-p", "root@127.0.0.1:/root/up", "back")
 		sameTree(filepath.Join(dir, "back"))
 		wantFiles(t, lastSession(t), "download up/a b 0755 "+small, "download up/sub/big 0640 "+big)
 	})

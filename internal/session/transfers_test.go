@@ -21,7 +21,7 @@ import (
 
 // scpSink is a program that answers as the sink of scp does: each chunk it is sent with
 // a zero, and once before.
-func scpSink(t *testing.T, chunks int) *fakeStream {
+func scpSink(chunks int) *fakeStream {
 	got := make(chan struct{}, chunks)
 	stream := newStream(0, func(s *fakeStream, stdout, _ func([]byte) error) error {
 		for range chunks {
@@ -38,7 +38,7 @@ func scpSink(t *testing.T, chunks int) *fakeStream {
 }
 
 // serve runs one program with a client that sends chunks.
-func (st *stage) serve(s *Session, stream *fakeStream, p sshd.Program, chunks ...string) *client {
+func (st *stage) serve(s *Session, stream *fakeStream, p sshd.Program, chunks ...string) (*client, *running) {
 	st.Helper()
 	st.runs(stream)
 	var readers []io.Reader
@@ -46,10 +46,11 @@ func (st *stage) serve(s *Session, stream *fakeStream, p sshd.Program, chunks ..
 		readers = append(readers, strings.NewReader(c))
 	}
 	c := &client{stdin: io.MultiReader(readers...)}
-	if err := st.start(s, p).Serve(st.Context(), c.stream()); err != nil {
+	r := st.start(s, p)
+	if err := r.Serve(st.Context(), c.stream()); err != nil {
 		st.Error(err)
 	}
-	return c
+	return c, r
 }
 
 const hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
@@ -58,7 +59,7 @@ func TestTransfersAreKept(t *testing.T) {
 	st := setUp(t)
 	st.service.Transfers = transfer.Limits{File: 100, Session: 1000}
 	s := st.open(st.login())
-	c := st.serve(s, scpSink(t, 3), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, "T9 0 9 0\n", "C0755 5 a\xff b\n", "hello\x00")
+	c, r := st.serve(s, scpSink(3), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, "T9 0 9 0\n", "C0755 5 a\xff b\n", "hello\x00")
 	if c.stdout.String() != "\x00\x00\x00\x00" {
 		t.Errorf("the client got %q", c.stdout.String())
 	}
@@ -66,6 +67,9 @@ func TestTransfersAreKept(t *testing.T) {
 		t.Errorf("recorded %q", got)
 	}
 	s.Close("over")
+	if len(r.transfers.kept) > 0 {
+		t.Errorf("not brought to the disk: %q", r.transfers.kept)
+	}
 	mtime := int64(9)
 	want := []evidence.Transfer{{
 		Protocol: "scp", Direction: "upload", Name: "a\xff b", Size: 5, Transferred: 5, Mode: "0755", Modified: &mtime,
@@ -150,7 +154,7 @@ func TestStoreOfArtifactsIsGone(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(st.dir, "artifacts")); err != nil {
 		t.Fatal(err)
 	}
-	st.serve(s, scpSink(t, 2), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, "C0755 5 a\n", "hello\x00")
+	st.serve(s, scpSink(2), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, "C0755 5 a\n", "hello\x00")
 	s.Close("over")
 	files := st.saved().Channels[0].Transfers
 	if len(files) != 1 || files[0].SHA256 != hello || files[0].Complete || files[0].Captured != 0 || files[0].Reason != "could not be stored" {
@@ -171,7 +175,7 @@ func TestNamesStayWithinBounds(t *testing.T) {
 	for i := range files {
 		lines = append(lines, fmt.Sprintf("C0600 0 %d%s\n", i, strings.Repeat("\xff", 4000)), "\x00")
 	}
-	st.serve(s, scpSink(t, 2*files), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, lines...)
+	st.serve(s, scpSink(2*files), sshd.Program{Kind: sshd.Exec, Command: "scp -t /tmp"}, lines...)
 	s.Close("over")
 	c := st.saved().Channels[0]
 	if len(c.Transfers) != maxTransferText/4002 || len(c.Transfers)+c.TransfersOmitted != files {

@@ -27,7 +27,7 @@ type content struct {
 
 	hash        hash.Hash // of [start, next) as it arrived; nil before the first byte
 	start, next int64
-	ordered     bool   // each byte came after the one before, and none was refused
+	ordered     bool   // each byte came after the one before
 	prefix      string // the hash of what the spool holds, if that is less
 	cut         bool   // what arrives is no longer spooled
 
@@ -106,13 +106,6 @@ func (c *content) arrive(a *arrival, p []byte) {
 }
 
 func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
-
-// refuse takes back what was refused.
-func (c *content) refuse(a arrival) {
-	if a.n > 0 {
-		c.ordered = false
-	}
-}
 
 // acknowledge makes a count. Appended content goes where the content before ended.
 func (c *content) acknowledge(a arrival, appended bool) {

@@ -41,6 +41,9 @@ type memoryTemp struct {
 func (t *memoryTemp) Write(p []byte) (int, error) {
 	t.store.mu.Lock()
 	defer t.store.mu.Unlock()
+	if t.ended {
+		panic("write to a temporary file that has ended")
+	}
 	if t.store.fails != nil {
 		t.data = append(t.data, p[:len(p)/2]...) // as a full disk does
 		return len(p) / 2, t.store.fails

@@ -76,13 +76,36 @@ func TestHandleGivenTwice(t *testing.T) {
 	s.open("a", fresh, "h")
 	s.Input(packet(sftpWrite, 99, "h", int64(0), "abcdef")[:28]) // content is on its way to a
 	s.Output(packet(sftpHandle, s.idOfOpen("b"), "h"))
-	s.finish()
+	s.Input(packet(sftpWrite, 99, "h", int64(0), "abcdef")[28:])
+	s.status(99, statusOK) // for which file?
+	s.finish().quiet()
 	reasons := map[string]string{}
 	for _, f := range s.files {
 		reasons[f.Name] = f.Reason
 	}
 	if diff := cmp.Diff(map[string]string{"a": reasonOrder, "b": reasonCut}, reasons); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestAnsweredAfterClose: content of one file is not taken for that of the next.
+func TestAnsweredAfterClose(t *testing.T) {
+	s := sftpScript(t, generous)
+	s.open("a", fresh, "h")
+	s.write("h", 0, "abc")
+	late := s.ask(sftpWrite, "h", int64(3), "def")
+	s.closeFile("h")
+	s.open("b", fresh, "h")
+	s.status(late, statusOK)
+	s.closeFile("h")
+	s.finish().quiet()
+	if len(s.files) != 2 || s.files[0].Name == s.files[1].Name {
+		t.Fatalf("files: %+v", s.files)
+	}
+	for _, f := range s.files {
+		if f.Name == "a" && (!f.Complete || f.SHA256 != hexHash([]byte("abc"))) || f.Name == "b" && (f.Reason != reasonOrder || f.Captured != 0) {
+			t.Errorf("%+v", f)
+		}
 	}
 }
 

@@ -61,6 +61,26 @@ func TestSCP(t *testing.T) {
 	}
 }
 
+// TestSCPPresumedAnswers: answers that were presumed are not taken for those of what
+// comes later.
+func TestSCPPresumedAnswers(t *testing.T) {
+	long := filler(2 * maxWait)
+	s := watch(t, SCPSink, generous)
+	s.say(">C0755 524288 a\n"+long+"\x00", "<\x00\x00\x00", ">C0644 1 x\n", "<\x01no\n", ">T7 0 7 0\n", "<\x00", ">C0644 1 b\n", "<\x00", ">b\x00", "<\x00",
+		">C0644 1 c\n", "<\x00", ">c\x00", "<\x00")
+	s.finish().quiet()
+	var names []string
+	for _, f := range s.files {
+		names = append(names, f.Name)
+		if (f.Modified == 7) != (f.Name == "b") {
+			t.Errorf("times of %+v", f)
+		}
+	}
+	if strings.Join(names, " ") != "a b c" || len(s.operations) != 1 {
+		t.Errorf("files %q, operations %+v", names, s.operations)
+	}
+}
+
 func TestSCPOutOfHand(t *testing.T) {
 	deep := []string{"<\x00"}
 	for range maxName {

@@ -165,9 +165,6 @@ func (s *sftp) statusExtended(r *request, ok bool) {
 // wrote takes the answer to a write.
 func (s *sftp) wrote(h *handle, r *request, ok bool) {
 	if !ok || h == nil {
-		if c := r.into; c != nil && !c.over {
-			c.refuse(r.arrival)
-		}
 		return
 	}
 	c := s.written(h)

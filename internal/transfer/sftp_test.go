@@ -291,6 +291,28 @@ func TestGuessedHandles(t *testing.T) {
 	}
 }
 
+// TestGuessedHandleAnsweredLate: content that waited lies over what came later if
+// the server says so.
+func TestGuessedHandleAnsweredLate(t *testing.T) {
+	for _, flags := range []int{fresh, fresh | openAppend} {
+		s := sftpScript(t, generous)
+		opening := s.ask(sftpOpen, "f", flags, 0)
+		early := s.ask(sftpWrite, "h", int64(0), "abc")
+		s.Output(packet(sftpHandle, opening, "h"))
+		late := s.ask(sftpWrite, "h", int64(0), "xyz")
+		s.status(late, statusOK)
+		s.status(early, statusOK)
+		s.closeFile("h")
+		want := "abc"
+		if flags != fresh {
+			want = "xyzabc"
+		}
+		if f, content := s.finish().file(); content != want || f.SHA256 != hexHash([]byte(want)) {
+			t.Errorf("flags %x: %q, %+v", flags, content, f)
+		}
+	}
+}
+
 // TestSameID: a client may give all requests one id; servers answer in order.
 func TestSameID(t *testing.T) {
 	s := sftpScript(t, generous)

@@ -144,11 +144,10 @@ func (w *Watcher) add(s *spool, p []byte) (n int, why string) {
 	return n, why
 }
 
-// write appends p without asking for the limits. After an error nothing more is
-// written to s, so that what it holds is what size says.
+// write appends p without asking for the limits. After an error nothing more is to
+// be written to s: it may hold more than its size says.
 func (w *Watcher) write(s *spool, p []byte) error {
 	if _, err := s.temp.Write(p); err != nil {
-		s.most = s.size
 		w.storeFailed(err)
 		return err
 	}

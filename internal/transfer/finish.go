@@ -8,7 +8,7 @@ import (
 
 // Why a file is not complete, as in File.Reason.
 const (
-	reasonSparse  = "written with gaps"
+	reasonSparse  = "with gaps"
 	reasonResumed = "does not begin at the file's beginning"
 	reasonUnread  = "not read to its end"
 	reasonCopied  = "the server copied content into it"

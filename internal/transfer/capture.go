@@ -95,6 +95,10 @@ func (w *Watcher) open() (*spool, string) {
 	switch {
 	case c.failed != nil:
 		why = reasonStore
+	case c.limits.File == 0:
+		why = reasonFileLimit
+	case c.limits.Session == 0:
+		why = reasonSessionLimit
 	case c.temps >= maxTemps:
 		why = reasonTemps
 	default:

@@ -29,7 +29,7 @@ type content struct {
 	start, next int64
 	ordered     bool   // each byte came after the one before
 	prefix      string // the hash of what the spool holds, if that is less
-	cut         bool   // what arrives is no longer spooled
+	cut         string // why what arrives is no longer spooled
 
 	pieces []piece // acknowledged content, sorted, none over another
 	tail   int64   // where the next append goes
@@ -70,13 +70,12 @@ const reasonPieces = "written in too many pieces"
 func (c *content) begin(off int64) arrival {
 	if c.hash == nil {
 		c.hash, c.ordered, c.start, c.next, c.tail = sha256.New(), true, off, off, off
-		c.spool, c.why = c.w.open()
-		c.cut = c.spool == nil
+		c.spool, c.cut = c.w.open()
 	}
 	if off != c.next {
 		c.ordered = false
 	}
-	a := arrival{off: off, spool: c.spool, why: c.why}
+	a := arrival{off: off, spool: c.spool}
 	if c.spool != nil {
 		a.at = c.spool.size
 	}
@@ -89,13 +88,13 @@ func (c *content) arrive(a *arrival, p []byte) {
 		return
 	}
 	stored := 0
-	if !c.cut {
-		stored, a.why = c.w.add(c.spool, p)
-		c.cut = stored < len(p)
+	if c.cut == "" {
+		stored, c.cut = c.w.add(c.spool, p)
 	}
+	a.why = c.cut
 	if c.ordered {
 		c.hash.Write(p[:stored])
-		if c.cut && c.prefix == "" {
+		if c.cut != "" && c.prefix == "" {
 			c.prefix = hexSum(c.hash)
 		}
 		c.hash.Write(p[stored:])

@@ -77,7 +77,7 @@ func (w *Watcher) keep(f *File, c *content) {
 		return
 	}
 	sum := f.SHA256
-	if c.cut {
+	if c.cut != "" {
 		sum = c.prefix
 	}
 	w.commit(f, c.spool, sum)

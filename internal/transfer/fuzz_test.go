@@ -128,7 +128,15 @@ func FuzzSFTP(f *testing.F) {
 	add(false, packet(sftpStatus, 2, 0))
 	add(false, packet(sftpStatus, 5, 0))
 	add(false, packet(sftpStatus, 4, 0))
-	fuzz(f, []Kind{SFTPServer}, "*sftp*.tap", guessed)
+	inFlight := []chunk{{true, packet(sftpOpen, 0, "a", fresh, 0)}, {false, packet(sftpHandle, 0, "h")}}
+	for i := range 5 {
+		inFlight = append(inFlight, chunk{true, packet(sftpWrite, i, "h", int64(i)*90, strings.Repeat("x", 90))})
+	}
+	for i := range 5 {
+		inFlight = append(inFlight, chunk{false, packet(sftpStatus, i, 0)})
+	}
+	inFlight = append(inFlight, chunk{true, packet(sftpClose, 9, "h")}, chunk{false, packet(sftpStatus, 9, 0)})
+	fuzz(f, []Kind{SFTPServer}, "*sftp*.tap", guessed, inFlight)
 }
 
 func FuzzSCP(f *testing.F) {

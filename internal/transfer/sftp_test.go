@@ -217,6 +217,41 @@ func TestHashOfWhatIsNotKept(t *testing.T) {
 	}
 }
 
+// TestLimitInFlight: clients write on before they have an answer.
+func TestLimitInFlight(t *testing.T) {
+	s := sftpScript(t, Limits{File: 3, Session: 100})
+	s.open("f", fresh, "h")
+	ids := []int{s.ask(sftpWrite, "h", int64(0), "ab"), s.ask(sftpWrite, "h", int64(2), "cd"), s.ask(sftpWrite, "h", int64(4), "ef")}
+	for _, id := range ids {
+		s.status(id, statusOK)
+	}
+	s.closeFile("h")
+	f, content := s.finish().file()
+	if content != "abc" || f.Complete || f.Reason != reasonFileLimit || f.SHA256 != hexHash([]byte("abcdef")) {
+		t.Errorf("%q, %+v", content, f)
+	}
+}
+
+// TestNothingIsKept: what limits of 0 mean.
+func TestNothingIsKept(t *testing.T) {
+	for want, limits := range map[string]Limits{reasonFileLimit: {Session: 1}, reasonSessionLimit: {File: 1}} {
+		s := sftpScript(t, limits)
+		s.open("f", fresh, "h")
+		s.write("h", 0, "abc")
+		s.closeFile("h")
+		s.open("empty", fresh, "h")
+		s.write("h", 0, "")
+		s.closeFile("h")
+		s.finish()
+		if f := s.files[0]; f.Reason != want || f.Artifact != "" || f.SHA256 != hexHash([]byte("abc")) || s.store.made != 0 {
+			t.Errorf("%+v, %d temporary files", f, s.store.made)
+		}
+		if f := s.files[1]; !f.Complete {
+			t.Errorf("%+v", f)
+		}
+	}
+}
+
 // TestRandomWrites compares what is captured with a file.
 func TestRandomWrites(t *testing.T) {
 	for seed := range uint64(300) {

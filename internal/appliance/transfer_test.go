@@ -7,6 +7,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
@@ -282,4 +283,50 @@ func TestMalformedSFTP(t *testing.T) {
 	if r.status == 0 || r.status == 255 && r.stderr != "" {
 		t.Errorf("%+v", r)
 	}
+}
+
+// TestCrashDuringUpload: what a kill leaves of an artifact is gone after the next
+// start.
+func TestCrashDuringUpload(t *testing.T) {
+	temps := func() int {
+		names, err := os.ReadDir(filepath.Join(stateDir, "artifacts", "tmp"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(names)
+	}
+	c := sshCommand("root@127.0.0.1", "scp -t /tmp")
+	stdin, err := c.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := stdin.Write([]byte("C0644 1000 a\nabc")); err != nil {
+		t.Fatal(err)
+	}
+	id := waitLive(t, "scp -t /tmp")
+	if err := eventually(func() error {
+		if temps() == 0 {
+			return errors.New("nothing arrives")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "systemctl", "kill", "-s", "KILL", "sandtrap.service")
+	_ = c.Wait()
+	if err := eventually(func() error {
+		if out := must(t, "sandtrap", "show", "--format", "json", id); !strings.Contains(out, `"`+string(evidence.StateRecovered)+`"`) {
+			return errors.New("not recovered")
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := temps(); n != 0 {
+		t.Errorf("%d temporary files are left", n)
+	}
+	settles(t)
 }

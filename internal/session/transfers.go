@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"sync"
 
+	"github.com/hashicorp/go-hclog"
+
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/sshd"
@@ -129,6 +131,12 @@ func (t *transfers) Operation(o transfer.Operation) {
 // Gap implements transfer.Reporter.
 func (t *transfers) Gap(protocol, reason string) {
 	t.session.events.Emit(event.TransferGap, event.F("channel", t.channel), event.F("protocol", protocol), event.F("reason", reason))
+}
+
+// Panic implements transfer.Reporter.
+func (t *transfers) Panic(value any) {
+	s := t.session
+	s.service.Log.Error("decoding transfers panicked", "session", s.login.ID, "channel", t.channel, "panic", fmt.Sprint(value), "stack", hclog.Stacktrace())
 }
 
 // sync brings the artifacts to the disk.

@@ -108,6 +108,9 @@ func hexSum(h hash.Hash) string { return hex.EncodeToString(h.Sum(nil)) }
 
 // acknowledge makes a count. Appended content goes where the content before ended.
 func (c *content) acknowledge(a arrival, appended bool) {
+	if a.n == 0 {
+		return // which does not make a file longer
+	}
 	if appended {
 		a.off = c.tail
 	}

@@ -98,6 +98,13 @@ type told struct {
 	files      []File
 	operations []Operation
 	gaps       []string
+	panics     []any
+}
+
+func (t *told) Panic(value any) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.panics = append(t.panics, value)
 }
 
 func (t *told) File(f File) {

@@ -24,10 +24,14 @@ func TestEndOfDecoding(t *testing.T) {
 		{"a handle beyond its packet", func(s *script) { s.Input(packet(sftpWrite, 1, -1, int64(0), "")) }, "malformed"},
 		{"content beyond its packet", func(s *script) { s.Input(packet(sftpWrite, 1, "h", int64(0), 100)) }, "malformed"},
 		{"an answer cut short", func(s *script) { s.Output(packet(sftpStatus, s.ask(sftpRemove, "a"))) }, "malformed"},
+		{"a handle cut short", func(s *script) { s.Output(packet(sftpHandle, s.ask(sftpOpen, "x", fresh, 0), 5)) }, "malformed"},
 		{"text before the server runs", func(s *script) { s.Output([]byte("Welcome!\n")) }, "malformed"},
 		{"something else than answers", func(s *script) { s.Output(packet(50, 1, 1)) }, "malformed"},
 		{"data beyond its packet", func(s *script) { s.Output(packet(sftpData, s.ask(sftpRead, "h", int64(0), 9), 100)) }, "malformed"},
 		{"an answer to nothing", func(s *script) { s.Output(packet(sftpStatus, 999, 0)) }, errAnswer.Error()},
+		{"a long handle", func(s *script) {
+			s.Output(packet(sftpHandle, s.ask(sftpOpen, "x", fresh, 0), strings.Repeat("h", maxHandle+1)))
+		}, "malformed"},
 		{"another version", func(s *script) { s.Output(packet(sftpVersion, 6)) }, errVersion.Error()},
 		{"requests without answers", func(s *script) {
 			for range maxHeld / requestCost {
@@ -52,7 +56,7 @@ func TestEndOfDecoding(t *testing.T) {
 			s.write("h", 3, "more") // which nobody looks at
 			s.closeFile("h")
 			f, content := s.finish().file()
-			if content != "abc" || f.Complete || f.Reason != reasonStopped || len(s.gaps) != 1 {
+			if content != "abc" || f.Complete || f.Reason != reasonStopped || len(s.gaps) != 1 || len(s.operations) > 0 {
 				t.Errorf("%q, %+v, gaps %q", content, f, s.gaps)
 			}
 		})
@@ -252,7 +256,7 @@ func TestMistakeOfOurs(t *testing.T) {
 	s.Input([]byte("x"))
 	s.Input([]byte("x"))
 	f, content := s.finish().file()
-	if content != "abc" || f.Reason != reasonStopped || len(s.gaps) != 1 || !strings.Contains(s.gaps[0], "internal error: oops") {
+	if content != "abc" || f.Reason != reasonStopped || len(s.gaps) != 1 || s.gaps[0] != "internal error" || len(s.panics) != 1 || s.panics[0] != "oops" {
 		t.Errorf("%q, %+v, gaps %q", content, f, s.gaps)
 	}
 }

@@ -145,9 +145,6 @@ func (s *sftp) written(h *handle) *content {
 
 // opened begins to follow a file.
 func (s *sftp) opened(key string, d *detail) {
-	if len(key) > maxHandle {
-		return
-	}
 	s.close(key, reasonOrder)
 	if len(s.handles) >= maxHandles {
 		if !s.unfollowed {

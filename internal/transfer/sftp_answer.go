@@ -28,27 +28,36 @@ func (s *receiving) packet(head []byte, rest int) (content int, err error) {
 	if kind < sftpFirstAnswer {
 		return 0, errMalformed // whatever was printed before the server ran
 	}
-	r, ok := s.answered(id)
-	if !ok {
-		return 0, errAnswer
+	var (
+		code uint32
+		key  []byte
+		a    attributes
+	)
+	switch kind {
+	case sftpData:
+		content = int(f.uint32())
+	case sftpStatus:
+		code = f.uint32()
+	case sftpHandle:
+		key = f.bytes()
+	case sftpAttrs:
+		a = f.attributes()
 	}
-	switch {
-	case kind == sftpData:
-		if content = int(f.uint32()); content > rest {
-			return 0, errMalformed
-		}
-		if r.kind == sftpRead {
-			s.begin(&r)
-		}
-	case kind == sftpStatus:
-		s.status(&r, f.uint32())
-	case kind == sftpHandle && r.kind == sftpOpen:
-		s.opened(string(f.bytes()), r.detail)
-	case kind == sftpAttrs:
-		s.attrs(&r, f.attributes())
-	}
-	if f.bad {
+	if f.bad || content > rest || len(key) > maxHandle {
 		return 0, errMalformed
+	}
+	r, ok := s.answered(id)
+	switch {
+	case !ok:
+		return 0, errAnswer
+	case kind == sftpData && r.kind == sftpRead:
+		s.begin(&r)
+	case kind == sftpStatus:
+		s.status(&r, code)
+	case kind == sftpHandle && r.kind == sftpOpen:
+		s.opened(string(key), r.detail)
+	case kind == sftpAttrs:
+		s.attrs(&r, a)
 	}
 	return content, nil
 }

@@ -111,6 +111,10 @@ func TestContent(t *testing.T) {
 			s.write("h", 0, "abc")
 			s.status(s.ask(sftpWrite, "h", int64(3), "XXX"), 4)
 		}, "abc", File{Size: 3, Transferred: 3, Complete: true}},
+		{"no bytes at all, far away", fresh, func(s *script) {
+			s.write("h", 0, "abc")
+			s.write("h", 1<<40, "")
+		}, "abc", File{Size: 3, Transferred: 3, Complete: true}},
 		{"never answered", fresh, func(s *script) {
 			s.write("h", 0, "abc")
 			s.ask(sftpWrite, "h", int64(3), "XXX")

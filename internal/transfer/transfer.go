@@ -76,6 +76,9 @@ type Reporter interface {
 	// Gap says that something is not told from here on, and why. Reasons are our
 	// words, but for one that quotes an error of the store.
 	Gap(protocol, reason string)
+	// Panic says that a mistake of ours was met, on the stack where that was. A Gap
+	// follows.
+	Panic(value any)
 }
 
 // Store takes the content of files.

@@ -2,7 +2,6 @@ package transfer
 
 import (
 	"errors"
-	"fmt"
 	"sync"
 )
 
@@ -110,7 +109,7 @@ func (w *Watcher) stop(reason string) {
 // survive keeps a mistake of ours from ending the session: decoding ends.
 func (w *Watcher) survive() {
 	if p := recover(); p != nil {
-		w.report.Gap(w.protocol, fmt.Sprintf("internal error: %v", p))
+		w.panicked(p)
 		if w.decoder != nil {
 			defer w.survive()
 			w.stop(reasonStopped)
@@ -130,8 +129,13 @@ func (w *Watcher) later(do func()) {
 
 func (w *Watcher) surviveLater() {
 	if p := recover(); p != nil {
-		w.report.Gap(w.protocol, fmt.Sprintf("internal error: %v", p))
+		w.panicked(p)
 	}
+}
+
+func (w *Watcher) panicked(value any) {
+	w.report.Panic(value)
+	w.report.Gap(w.protocol, "internal error")
 }
 
 // operation tells what was done to a file, as far as there is room for it.

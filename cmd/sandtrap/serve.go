@@ -25,6 +25,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // socketName is the FileDescriptorName= of our sockets.
@@ -97,7 +98,8 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err != nil {
 		return err
 	}
-	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes), Log: s.log.Named("session")})
+	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 

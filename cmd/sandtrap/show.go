@@ -197,6 +197,7 @@ func describeChannel(b *strings.Builder, c evidence.Channel) {
 	}
 	fmt.Fprintf(b, "    input %s, output %s, errors %s\n", byteWords(r.InputBytes), byteWords(r.OutputBytes), byteWords(r.StderrBytes))
 	fmt.Fprintf(b, "    %s %s, %s %s\n", term.Safe(r.Raw), byteWords(r.RawBytes), term.Safe(r.Cast), byteWords(r.CastBytes))
+	describeTransfers(b, c)
 }
 
 // byteWords tells a size to about three digits.

@@ -26,6 +26,7 @@ type Config struct {
 	Target    Target    `koanf:"target"`
 	Limits    Limits    `koanf:"limits"`
 	Recording Recording `koanf:"recording"`
+	Transfers Transfers `koanf:"transfers"`
 	StateDir  string    `koanf:"state_dir"` // absolute path
 	Log       Log       `koanf:"log"`
 }
@@ -160,6 +161,13 @@ type Recording struct {
 	MaxBytes Bytes `koanf:"max_bytes"`
 }
 
+// Transfers bounds the content that is kept of transferred files. Nothing is kept
+// with 0.
+type Transfers struct {
+	MaxFileBytes    Bytes `koanf:"max_file_bytes"`
+	MaxSessionBytes Bytes `koanf:"max_session_bytes"`
+}
+
 // Log says how diagnostics are written. Events do not take this way.
 type Log struct {
 	Level  LogLevel  `koanf:"level"`
@@ -246,6 +254,7 @@ func Default() Config {
 		},
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB},
+		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
 		StateDir:  "/var/lib/sandtrap",
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}

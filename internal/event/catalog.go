@@ -34,6 +34,9 @@ const (
 	SubsystemStart Kind = "subsystem.start"
 	ProgramExit    Kind = "program.exit"
 	RecordingStop  Kind = "recording.truncate"
+	TransferFile   Kind = "transfer.file"
+	TransferChange Kind = "transfer.change"
+	TransferGap    Kind = "transfer.gap"
 	ChannelClose   Kind = "channel.close"
 	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
@@ -96,6 +99,9 @@ var Catalog = []Definition{
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
 	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status", "exit_signal", "core_dumped"}},
 	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes"}},
+	{TransferFile, "9d0caf157fc144bba6c02392de808edf", Notice, "File transferred", []string{"channel", "protocol", "direction", "path", "size_bytes", "transferred_bytes", "offset", "mode", "sha256", "artifact", "captured_bytes", "complete", "reason"}},
+	{TransferChange, "fa73b26b39844aa4bae746715c5d6fa4", Info, "File changed or refused", []string{"channel", "protocol", "operation", "path", "new_path", "mode", "size_bytes", "accepted"}},
+	{TransferGap, "9a9e9d352a2e4399a1de4638160dc2ed", Warning, "Transfers are not told completely", []string{"channel", "protocol", "reason"}},
 	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
 	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},

@@ -22,21 +22,24 @@ import (
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // Service opens sessions.
 type Service struct {
-	Pool     *pool.Pool
-	Store    *evidence.Store
-	MaxBytes int64 // recorded bytes a channel
-	Log      hclog.Logger
+	Pool      *pool.Pool
+	Store     *evidence.Store
+	MaxBytes  int64 // recorded bytes a channel
+	Transfers transfer.Limits
+	Log       hclog.Logger
 }
 
 // The record of a session must stay within what can be read back: these bound
 // the attacker's text in it, in bytes. As JSON a byte may take six.
 const (
-	maxAttemptText = 512 << 10
-	maxProgramText = 1 << 20
+	maxAttemptText  = 512 << 10
+	maxProgramText  = 1 << 20
+	maxTransferText = 384 << 10
 )
 
 // errTooMuchText refuses a program beyond maxProgramText.
@@ -48,12 +51,13 @@ const releaseTimeout = 30 * time.Second
 
 // Session is one attacker's case. It implements sshd.Session.
 type Session struct {
-	service *Service
-	login   sshd.Login
-	events  *event.Emitter
-	dir     *evidence.Dir
-	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
-	closing chan struct{}  // closed by Close
+	service  *Service
+	login    sshd.Login
+	events   *event.Emitter
+	dir      *evidence.Dir
+	stdin    sync.WaitGroup // copiers that may outlive their program, never the session
+	closing  chan struct{}  // closed by Close
+	captures *transfer.Capture
 	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
 
@@ -68,6 +72,7 @@ type Session struct {
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
 	text   int // bytes of commands, terminals and environment in record
+	names  int // bytes of the names of transferred files there
 }
 
 // Open begins the evidence of a connection that has authenticated. If that
@@ -80,7 +85,8 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login)}
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login),
+		captures: transfer.NewCapture(artifacts{s.Store}, s.Transfers)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -143,7 +149,9 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{})}
+	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{}),
+		transfers: &transfers{session: s, channel: p.Channel}}
+	r.watcher = s.watch(p, r.transfers)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil))
@@ -299,6 +307,7 @@ func (s *Session) putAway(r *running) {
 		if _, err := r.recorder.Close(); err != nil {
 			s.recordingFailed(r, err)
 		}
+		r.transfers.sync()
 	})
 }
 

@@ -81,7 +81,7 @@ var meanings = map[string]string{
 	"method":                "none, password, keyboard-interactive, publickey, hostbased, gssapi-with-mic, or unknown for any other.",
 	"name":                  hostile + "Name of an environment variable, its first 1024 bytes.",
 	"omitted":               "How many such events before this one were left out.",
-	"operation":             "What was tried: prepare, make, login, rename, stop, remove, measure or retain.",
+	"operation":             "What was tried. Of a target: prepare, make, login, rename, stop, remove, measure or retain. Of a file: open (only when refused), setstat, lsetstat, remove, mkdir, rmdir, rename, link, symlink, copy, or directory (in scp).",
 	"output_bytes":          "Recorded bytes to the client, standard error included.",
 	"password":              hostile + "The password that was tried.",
 	"http_method":           hostile + "Method of an HTTP request.",

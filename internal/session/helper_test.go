@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -135,12 +136,14 @@ type fakeStream struct {
 	ended   pool.Exit
 	waitErr error
 
-	exited    chan struct{} // closed by exit, and by Close
-	eof       chan struct{} // closed by CloseWrite
-	closed    chan struct{}
-	exitOnce  sync.Once
-	eofOnce   sync.Once
-	closeOnce sync.Once
+	exited     chan struct{} // closed by exit, and by Close
+	eof        chan struct{} // closed by CloseWrite
+	enough     chan struct{} // closed by CloseRead
+	closed     chan struct{}
+	exitOnce   sync.Once
+	enoughOnce sync.Once
+	eofOnce    sync.Once
+	closeOnce  sync.Once
 }
 
 var errStreamClosed = errors.New("stream closed")
@@ -149,7 +152,7 @@ var errStreamClosed = errors.New("stream closed")
 func newStream(status int, copy func(s *fakeStream, stdout, stderr func([]byte) error) error) *fakeStream {
 	return &fakeStream{
 		copy: copy, ended: pool.Exit{Status: status}, resized: make(chan pool.Size, 10), signals: make(chan string, 10),
-		exited: make(chan struct{}), eof: make(chan struct{}), closed: make(chan struct{}),
+		exited: make(chan struct{}), eof: make(chan struct{}), enough: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
 
@@ -177,6 +180,8 @@ func (s *fakeStream) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func (s *fakeStream) CloseRead() error { s.enoughOnce.Do(func() { close(s.enough) }); return nil }
 
 func (s *fakeStream) CloseWrite() error { s.eofOnce.Do(func() { close(s.eof) }); return nil }
 
@@ -369,7 +374,10 @@ type client struct {
 	resize         chan sshd.Size
 	signals        chan string
 	exits          []sshd.Exit
-	ends           int // calls of End
+	ends           int          // calls of End
+	outputEnds     int          // calls of EndOutput
+	inputEnds      atomic.Int32 // calls of EndInput
+	enough         chan struct{}
 	// before is called with what is about to reach the client.
 	before func(kind record.Kind, p []byte) error
 }
@@ -390,6 +398,7 @@ func (c *client) stream() sshd.Stream {
 	}
 	return sshd.Stream{
 		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize, Signals: c.signals,
+		Enough: c.enough, EndInput: func() { c.inputEnds.Add(1) }, EndOutput: func() { c.outputEnds++ },
 		Exit: func(e sshd.Exit) { c.exits = append(c.exits, e) }, End: func() { c.ends++ },
 	}
 }

@@ -24,8 +24,13 @@ type running struct {
 	recorder *record.Recorder
 	stream   pool.Stream
 	began    time.Time
-	done     chan struct{} // closed when the program's output has ended
+	signals  bool          // sshd would deliver signals to it
+	done     chan struct{} // closed when the program and its output have ended
+	endInput sync.Once     // done when the input has ended, or nobody reads it
 }
+
+// TakesSignals implements sshd.Running.
+func (r *running) TakesSignals() bool { return r.signals }
 
 // stdinBuffer is the client's largest packet in bytes; RFC 4253, section 6.1.
 const stdinBuffer = 32 << 10
@@ -45,15 +50,20 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		r.control(ctx, client)
 	})
 	var exit error
+	exited := make(chan struct{})
 	helpers.Go(func() {
+		defer close(exited)
 		defer r.survive()
 		exit = r.exit(client)
 	})
 	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
-	close(r.done)
-	if err != nil {
+	if err == nil {
+		client.EndOutput()
+	} else {
 		_ = r.stream.Close() // its exit is not awaited
 	}
+	<-exited
+	close(r.done)
 	helpers.Wait()
 	if err = r.cause(errors.Join(err, exit)); err == nil {
 		client.End() // nobody waits for the evidence to reach the disk
@@ -84,6 +94,7 @@ func (r *running) exit(client sshd.Stream) error {
 	}
 	r.session.events.Emit(event.ProgramExit, fields...)
 	client.Exit(sshd.Exit(e))
+	r.endInput.Do(client.EndInput)
 	return nil
 }
 
@@ -124,6 +135,9 @@ func (r *running) copyInput(client sshd.Stream) {
 				_, werr := r.stream.Write(buffer[:n])
 				gone = werr != nil
 			}
+			if gone {
+				r.endInput.Do(client.EndInput)
+			}
 		}
 		if err != nil {
 			break
@@ -133,6 +147,7 @@ func (r *running) copyInput(client sshd.Stream) {
 		r.abandon()
 		return
 	}
+	r.endInput.Do(func() {})
 	_ = r.stream.CloseWrite() // fails when the program is gone, which is fine
 }
 
@@ -146,9 +161,10 @@ func (r *running) abandon() {
 	}
 }
 
-// control hands window changes and signals on until the program's output has
-// ended.
+// control hands window changes and signals on until the program and its output
+// have ended.
 func (r *running) control(ctx context.Context, client sshd.Stream) {
+	enough := client.Enough
 	for {
 		var err error
 		select {
@@ -156,8 +172,11 @@ func (r *running) control(ctx context.Context, client sshd.Stream) {
 			return
 		case <-ctx.Done():
 			return
+		case <-enough:
+			enough = nil
+			_ = r.stream.CloseRead() // the program may be gone by now
 		case s := <-client.Resize:
-			if err = r.recorder.Resize(record.Size(s)); err == nil {
+			if err = r.recorder.Resize(cells(s)); err == nil {
 				_ = r.stream.Resize(ctx, size(s)) // the program may be gone by now
 			}
 		case name := <-client.Signals:
@@ -196,7 +215,7 @@ func (r *running) finish(served error) error {
 	end := time.Now().UTC()
 	channel := evidence.Channel{
 		ID: p.Channel, Kind: p.Kind, Command: evidence.Text(p.Command), Terminal: evidence.Text(p.Term),
-		Size: record.Size(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
+		Size: cells(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
 	}
 	for _, e := range p.Env {
 		channel.Env = append(channel.Env, evidence.Text(e))

@@ -40,7 +40,8 @@ type frames struct {
 	changed *sync.Cond
 	lines   []string
 	said    []string              // what came, one for each line about data
-	data    map[int]*bytes.Buffer // output of a channel, both kinds
+	data    map[int]*bytes.Buffer // output of a channel
+	errors  map[int]*bytes.Buffer // and its standard error
 	closed  map[int]bool          // channels that we have closed
 	theirs  map[int]int           // their number for a channel
 	window  map[int]int           // what we may still send
@@ -49,7 +50,7 @@ type frames struct {
 }
 
 func newFrames(t *testing.T, w *wire) *frames {
-	f := &frames{t: t, w: w, data: map[int]*bytes.Buffer{}, closed: map[int]bool{}, theirs: map[int]int{}, window: map[int]int{}}
+	f := &frames{t: t, w: w, data: map[int]*bytes.Buffer{}, errors: map[int]*bytes.Buffer{}, closed: map[int]bool{}, theirs: map[int]int{}, window: map[int]int{}}
 	f.changed = sync.NewCond(&f.mu)
 	go f.read()
 	return f
@@ -104,9 +105,9 @@ func (f *frames) handle(p []byte) []byte {
 		f.window[channel] += int(binary.BigEndian.Uint32(rest))
 		f.changed.Broadcast()
 	case msgData:
-		return f.gotData(channel, "< data", rest)
+		return f.gotData(channel, f.data[channel], "< data", rest)
 	case msgExtendedData:
-		return f.gotData(channel, "< stderr", rest[4:])
+		return f.gotData(channel, f.errors[channel], "< stderr", rest[4:])
 	case msgEOF:
 		f.note("< eof")
 	case msgClose:
@@ -128,9 +129,9 @@ func (f *frames) handle(p []byte) []byte {
 }
 
 // gotData gives the server as much window again as its data took.
-func (f *frames) gotData(channel int, kind string, rest []byte) []byte {
+func (f *frames) gotData(channel int, to *bytes.Buffer, kind string, rest []byte) []byte {
 	text, _ := cutString(rest)
-	f.data[channel].WriteString(text)
+	to.WriteString(text)
 	if len(f.lines) == 0 || f.lines[len(f.lines)-1] != kind {
 		f.note(kind)
 		f.said = append(f.said, "")
@@ -195,7 +196,7 @@ func (f *frames) open(channel int) {
 func (f *frames) openAs(channel, window int) {
 	f.t.Helper()
 	f.mu.Lock()
-	f.data[channel], f.closed[channel] = &bytes.Buffer{}, false
+	f.data[channel], f.errors[channel], f.closed[channel] = &bytes.Buffer{}, &bytes.Buffer{}, false
 	f.mu.Unlock()
 	f.send("open", []byte{msgChannelOpen}, str("session"), num(channel), num(window), num(32<<10))
 }
@@ -319,7 +320,7 @@ func (f *frames) says(channel int, text string) {
 func (f *frames) output(channel int) string {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.data[channel].String()
+	return f.data[channel].String() + "\n== stderr\n" + f.errors[channel].String()
 }
 
 // leave ends the connection and returns the lines, with what the data was.

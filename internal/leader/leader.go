@@ -25,7 +25,7 @@ func Main() int {
 		return boot(args)
 	case len(args) == 2 && args[1] == "-R" && sameProgram(syscall.Getppid()):
 		return newWorker(newTitle(args)).process()
-	case len(args) > 4 && args[1] == rcOption && sameProgram(syscall.Getppid()):
+	case len(args) > 5 && args[1] == rcOption && isWorker(syscall.Getppid()):
 		return runRC(args)
 	}
 	// Somebody has found the binary. This is what OpenSSH says.

@@ -131,19 +131,24 @@ func pipes() (ours, theirs streams, err error) {
 // execute starts the program itself. Its working directory is the worker's
 // meanwhile: nothing else depends on that.
 func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs streams) error {
-	path, argv, env := cString(m.Path), cStrings(m.Argv), cStrings(m.Env)
+	path, argv, env := cString(m.Path), cStrings(m.Argv), withEnvironment(cStrings(m.Env), l.environment)
 	if c.pty != nil {
 		env = append(env, "SSH_TTY=/dev/"+c.pty.line())
 	}
 	w.showTitle(c)
+	rc, greeting := l.rcCommand(m), ""
 	if m.LoginShell {
-		c.say(theirs[1], l.greeting(m.PTY))
+		greeting = string(l.greeting(m.PTY))
+	}
+	if m.PTY || rc == "" { // else it comes when sshd's child flushes what it has written
+		c.say(theirs[1], []byte(greeting))
+		greeting = ""
 	}
 	if err := syscall.Chdir(cString(m.Dir)); err != nil {
 		c.complain(theirs, "Could not chdir to home directory "+cString(m.Dir)+": "+errorText(err)+"\n")
 	}
-	if rc := l.rcCommand(m); rc != "" {
-		path, argv = ownProgram, append([]string{w.title.name, rcOption, rc, path}, argv...)
+	if rc != "" {
+		path, argv = ownProgram, append([]string{w.title.name, rcOption, rc, greeting, path}, argv...)
 	}
 	attr := &syscall.ProcAttr{
 		Env: env, Files: []uintptr{uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},

@@ -1,6 +1,7 @@
 package leader
 
 import (
+	"strings"
 	"syscall"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
@@ -17,7 +18,8 @@ const (
 const ownProgram = "/proc/self/exe"
 
 // rcOption tells a child that it is to run an rc file first. It follows the title to
-// show, and after it come the file's command, the program and its arguments.
+// show, and after it come the file's command, what to say then, the program and its
+// arguments.
 const rcOption = "-r"
 
 // rcCommand is what runs before the program of m, if anything does.
@@ -39,7 +41,7 @@ func runRC(args []string) int {
 	args = keep(args)
 	nameThreads("sshd")
 	t.set(args[0])
-	command, path, argv := args[2], args[3], args[4:]
+	command, greeting, path, argv := args[2], args[3], args[4], args[5:]
 	if stdin, w, err := pipe(); err == nil {
 		closeAll(w) // nothing is to be read, without X11
 		attr := &syscall.ProcAttr{Env: syscall.Environ(), Files: []uintptr{uintptr(stdin), 1, 2}}
@@ -48,7 +50,15 @@ func runRC(args []string) int {
 		}
 		closeAll(stdin)
 	}
+	_ = writeAll(1, []byte(greeting))
 	err := syscall.Exec(path, argv, syscall.Environ())
 	_ = writeAll(2, []byte(path+": "+errorText(err)+"\n"))
 	return 1
+}
+
+// isWorker reports whether a process shows the title of a worker, whose program an
+// account may not look at.
+func isWorker(pid int) bool {
+	shown, err := readProc("/proc/" + itoa(pid) + "/cmdline")
+	return err == nil && strings.HasPrefix(string(shown), "sshd: ")
 }

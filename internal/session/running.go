@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -56,7 +57,7 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		defer r.survive()
 		exit = r.exit(client)
 	})
-	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
+	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, r.stderr(client)))
 	if err == nil {
 		client.EndOutput()
 	} else {
@@ -72,6 +73,14 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		_ = r.stream.Close()
 	}
 	return errors.Join(err, r.finish(err))
+}
+
+// stderr is where standard error goes: that of a subsystem reaches nobody.
+func (r *running) stderr(client sshd.Stream) func([]byte) (int, error) {
+	if r.program.Kind == sshd.Subsystem {
+		return io.Discard.Write
+	}
+	return client.Stderr
 }
 
 // exit waits for the program's end, which may come before the end of its output,

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -323,6 +324,9 @@ func (f *frames) output(channel int) string {
 	return f.data[channel].String() + "\n== stderr\n" + f.errors[channel].String()
 }
 
+// lastLogin is in one greeting and not in the other.
+var lastLogin = regexp.MustCompile(`Last login: [^\n]*\n`)
+
 // leave ends the connection and returns the lines, with what the data was.
 func (f *frames) leave() []string {
 	f.mu.Lock()
@@ -331,10 +335,10 @@ func (f *frames) leave() []string {
 	var lines []string
 	for _, line := range f.lines {
 		if line == "< data" || line == "< stderr" {
-			text := f.said[0]
+			text := lastLogin.ReplaceAllString(f.said[0], "")
 			f.said = f.said[1:]
 			if line += fmt.Sprintf(" %q", text); len(text) > 600 {
-				line = fmt.Sprintf("%.20s... %d bytes", line, len(text))
+				line = fmt.Sprintf("%.20s...", line)
 			}
 		}
 		lines = append(lines, line)

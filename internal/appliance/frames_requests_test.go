@@ -37,6 +37,7 @@ var requestScenes = []scene{
 	{name: "requests too late", play: func(f *frames) {
 		f.open(0)
 		f.request(0, "shell")
+		f.says(0, greeted)
 		f.request(0, "shell")
 		f.exec(0, "echo no")
 		f.request(0, "subsystem", str("sftp"))

@@ -28,6 +28,9 @@ func simple(command string) func(f *frames) {
 	}
 }
 
+// greeted is the end of the message of the day.
+const greeted = "permitted by applicable law"
+
 var lifeScenes = []scene{
 	{name: "output", play: simple("echo out; sleep 0.3")},
 	{name: "output and errors", play: simple("echo out; sleep 0.3; echo err >&2; sleep 0.3; exit 1")},
@@ -47,7 +50,7 @@ var lifeScenes = []scene{
 	{name: "killed by an unusual signal", play: simple("kill -STKFLT $$")},
 	{name: "output ends early", exact: true, play: simple("exec >&- 2>&-; sleep 0.3; exit 5")},
 	{name: "standard output ends early", exact: true, play: simple("exec >&-; sleep 0.3; echo err >&2; sleep 0.3")},
-	{name: "something stays behind", exact: true, play: simple("(sleep 0.5; echo late)& echo out; exit 6")},
+	{name: "something stays behind", exact: true, play: simple("(sleep 0.5; echo late)& echo out; sleep 0.2; exit 6")},
 	{name: "something stays behind on a terminal", play: func(f *frames) {
 		f.open(0)
 		f.pty(0, "xterm")
@@ -65,19 +68,14 @@ var lifeScenes = []scene{
 	{name: "shell", play: func(f *frames) {
 		f.open(0)
 		f.request(0, "shell")
+		f.says(0, greeted)
 		f.write(0, "echo out; exit 3\n")
 		f.wait("< close")
 	}},
-	{name: "two shells", play: func(f *frames) {
-		for i := range 2 {
-			f.open(i)
-			f.request(i, "shell")
-		}
-		for i := range 2 {
-			f.write(i, "sleep 0.1; exit 3\n")
-			f.wait("< close")
-		}
-	}},
+	{name: "two shells", play: twoShells},
+	{name: "two shells of an account", user: "debian", play: twoShells},
+	{name: "two shells on terminals", play: twoShellsOnTerminals},
+	{name: "two shells of an account on terminals", user: "debian", play: twoShellsOnTerminals},
 	{name: "terminal closed by the program", exact: true, play: func(f *frames) {
 		f.open(0)
 		f.pty(0, "xterm")
@@ -91,6 +89,27 @@ var lifeScenes = []scene{
 			f.wait("< close")
 		}
 	}},
+}
+
+// twoShells are two logins on one connection.
+func twoShells(f *frames) {
+	for range 2 {
+		f.open(0)
+		f.request(0, "shell")
+		f.write(0, "sleep 0.3; echo out; exit 3\n")
+		f.wait("< close")
+	}
+}
+
+func twoShellsOnTerminals(f *frames) {
+	for range 2 {
+		f.open(0)
+		f.pty(0, "xterm")
+		f.request(0, "shell")
+		f.until(func() bool { return f.over || prompt.Match(f.data[0].Bytes()) })
+		f.write(0, "exit 3\r")
+		f.wait("< close")
+	}
 }
 
 var clientScenes = []scene{
@@ -242,15 +261,15 @@ func playFrames(t *testing.T, address, version string, s scene) []string {
 	return lines
 }
 
-// sortEnds brings the end of output before the exit where nothing is between: they
-// come at the same moment, and sshd sends them in the one order or the other.
+// sortEnds brings what tells of a program's end into one order where nothing is
+// between: it happens at the same moment, and sshd sends it in several orders.
 func sortEnds(lines []string) {
-	for i, line := range lines {
-		if line != "< eof" {
-			continue
-		}
-		for ; i > 0 && (strings.HasPrefix(lines[i-1], "< exit-") || lines[i-1] == "< eow@openssh.com"); i-- {
-			lines[i], lines[i-1] = lines[i-1], lines[i]
+	rank := func(line string) int {
+		return slices.IndexFunc([]string{"< eof", "< exit-", "< eow"}, func(p string) bool { return strings.HasPrefix(line, p) })
+	}
+	for i := range lines {
+		for j := i; j > 0 && rank(lines[j]) >= 0 && rank(lines[j]) < rank(lines[j-1]); j-- {
+			lines[j], lines[j-1] = lines[j-1], lines[j]
 		}
 	}
 }

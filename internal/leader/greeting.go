@@ -25,9 +25,12 @@ func (l *login) greeting(terminal bool) []byte {
 	if syscall.Stat(l.home+"/.hushlogin", &st) == nil {
 		return nil
 	}
-	text, _ := readFile(l.root+motdDynamic, maxMotd)
-	motd, _ := readFile(l.root+"/etc/motd", maxMotd)
-	text = append(text, motd...)
+	var text []byte
+	if !l.greeted {
+		dynamic, _ := readFile(l.root+motdDynamic, maxMotd)
+		motd, _ := readFile(l.root+"/etc/motd", maxMotd)
+		text = append(dynamic, motd...)
+	}
 	if at, host := l.lastLogin(); terminal && !at.IsZero() {
 		text = append(text, "Last login: "+at.Local().Format("Mon Jan _2 15:04:05 2006")...)
 		if host != "" {

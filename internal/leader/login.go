@@ -19,6 +19,7 @@ type login struct {
 	records
 	monitor     int      // the process that sshd would have written in logout records
 	environment []string // what pam_env(8) has set
+	greeted     bool     // the message of the day was for the first program
 }
 
 // logIn handles the Login frame and answers it.

@@ -140,6 +140,7 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs stre
 	if m.LoginShell {
 		greeting = string(l.greeting(m.PTY))
 	}
+	l.greeted = true
 	if m.PTY || rc == "" { // else it comes when sshd's child flushes what it has written
 		c.say(theirs[1], []byte(greeting))
 		greeting = ""

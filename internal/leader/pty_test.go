@@ -187,9 +187,15 @@ func TestGreeting(t *testing.T) {
 	if got := output(t, l, interactive).stdout; got != "Have a nice day.\r\nprompt\r\n" {
 		t.Errorf("first login: %q", got)
 	}
-	got := output(t, l, interactive).stdout
-	if !strings.HasPrefix(got, "Have a nice day.\r\nLast login: ") || !strings.HasSuffix(got, " from 192.0.2.7\r\r\nprompt\r\n") {
+	got := output(t, l, interactive).stdout // on the same connection
+	if !strings.HasPrefix(got, "Last login: ") || !strings.HasSuffix(got, " from 192.0.2.7\r\r\nprompt\r\n") {
 		t.Errorf("second login: %q", got)
+	}
+	again := run(t)
+	plain := shell("echo prompt")
+	plain.LoginShell = true
+	if got := output(t, again.connect(t), plain).stdout; got != "Have a nice day.\nprompt\n" {
+		t.Errorf("without a terminal: %q", got)
 	}
 	write(t, filepath.Join(p.root, ".hushlogin"), "")
 	if got := output(t, l, interactive).stdout; got != "prompt\r\n" {

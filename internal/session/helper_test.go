@@ -129,12 +129,13 @@ func (l *fakeLeader) Close() error               { l.once.Do(func() { close(l.do
 
 // fakeStream is a program made of functions.
 type fakeStream struct {
-	copy    func(s *fakeStream, stdout, stderr func([]byte) error) error
-	write   func([]byte) error
-	resized chan pool.Size
-	signals chan string
-	ended   pool.Exit
-	waitErr error
+	copy     func(s *fakeStream, stdout, stderr func([]byte) error) error
+	write    func([]byte) error
+	resized  chan pool.Size
+	signals  chan string
+	ended    pool.Exit
+	waitErr  error
+	outlives bool // its output, and exits when the test says so
 
 	exited     chan struct{} // closed by exit, and by Close
 	eof        chan struct{} // closed by CloseWrite
@@ -166,7 +167,7 @@ func (s *fakeStream) exit() { s.exitOnce.Do(func() { close(s.exited) }) }
 
 func (s *fakeStream) Copy(stdout, stderr func([]byte) error) error {
 	err := s.copy(s, stdout, stderr)
-	if err == nil {
+	if err == nil && !s.outlives {
 		s.exit()
 	}
 	return err

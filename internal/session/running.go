@@ -26,7 +26,8 @@ type running struct {
 	stream   pool.Stream
 	began    time.Time
 	signals  bool          // sshd would deliver signals to it
-	done     chan struct{} // closed when the program and its output have ended
+	output   chan struct{} // closed when the program's output has ended
+	done     chan struct{} // closed when the program has, too
 	endInput sync.Once     // done when the input has ended, or nobody reads it
 }
 
@@ -58,11 +59,16 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		exit = r.exit(client)
 	})
 	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, r.stderr(client)))
-	if err == nil {
-		client.EndOutput()
-	} else {
+	if err != nil {
 		_ = r.stream.Close() // its exit is not awaited
+		<-exited
+	} else {
+		if r.program.PTY && r.hasExited() {
+			<-exited // which is why a terminal's output has ended
+		}
+		client.EndOutput()
 	}
+	close(r.output)
 	<-exited
 	close(r.done)
 	helpers.Wait()
@@ -83,10 +89,29 @@ func (r *running) stderr(client sshd.Stream) func([]byte) (int, error) {
 	return client.Stderr
 }
 
+func (r *running) hasExited() bool {
+	select {
+	case <-r.stream.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// lastWords is how long the news of a program's end waits for what it wrote just
+// before, and for the end of that: with sshd they mostly come first.
+const lastWords = 2 * time.Millisecond
+
 // exit waits for the program's end, which may come before the end of its output,
 // and records and tells how it ended.
 func (r *running) exit(client sshd.Stream) error {
 	<-r.stream.Exited()
+	if !r.program.PTY {
+		select {
+		case <-r.output:
+		case <-time.After(lastWords):
+		}
+	}
 	e, err := r.stream.Wait(context.Background())
 	if err != nil {
 		return err

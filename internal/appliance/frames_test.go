@@ -40,7 +40,7 @@ var lifeScenes = []scene{
 		f.openAs(0, 0)
 		f.wait("< open ")
 		f.exec(0, "echo out; exit 4")
-		f.wait("< exit-status")
+		f.wait("< eow")
 		f.send("window", []byte{msgWindowAdjust}, num(f.theirs[0]), num(1<<20))
 		f.wait("< close")
 	}},
@@ -93,9 +93,12 @@ var lifeScenes = []scene{
 
 // twoShells are two logins on one connection.
 func twoShells(f *frames) {
-	for range 2 {
+	for i := range 2 {
 		f.open(0)
 		f.request(0, "shell")
+		if i == 0 {
+			f.says(0, greeted)
+		}
 		f.write(0, "sleep 0.3; echo out; exit 3\n")
 		f.wait("< close")
 	}
@@ -146,7 +149,7 @@ var clientScenes = []scene{
 	}},
 	{name: "the client wants no more output", play: func(f *frames) {
 		f.open(0)
-		f.exec(0, "echo err >&2; yes")
+		f.exec(0, "echo err >&2; sleep 0.3; yes")
 		f.says(0, "y\ny\n")
 		f.tell(0, false, "eow@openssh.com")
 		f.wait("< close")

@@ -53,7 +53,6 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	}
 	cancel() // the client closed the channel: whatever runs has lost its streams
 	c.wg.Wait()
-	c.ssh.Close()
 }
 
 // request handles one request and says whether it succeeded.

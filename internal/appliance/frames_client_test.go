@@ -47,6 +47,7 @@ type frames struct {
 	theirs  map[int]int           // their number for a channel
 	window  map[int]int           // what we may still send
 	frozen  bool                  // no more window for the server
+	muted   bool                  // output that still comes is not written down
 	over    bool
 }
 
@@ -133,11 +134,13 @@ func (f *frames) handle(p []byte) []byte {
 func (f *frames) gotData(channel int, to *bytes.Buffer, kind string, rest []byte) []byte {
 	text, _ := cutString(rest)
 	to.WriteString(text)
-	if len(f.lines) == 0 || f.lines[len(f.lines)-1] != kind {
-		f.note(kind)
-		f.said = append(f.said, "")
+	if !f.muted {
+		if len(f.lines) == 0 || f.lines[len(f.lines)-1] != kind {
+			f.note(kind)
+			f.said = append(f.said, "")
+		}
+		f.said[len(f.said)-1] += text
 	}
-	f.said[len(f.said)-1] += text
 	f.changed.Broadcast()
 	if f.frozen || f.closed[channel] {
 		return nil

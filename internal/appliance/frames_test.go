@@ -151,6 +151,9 @@ var clientScenes = []scene{
 		f.open(0)
 		f.exec(0, "echo err >&2; sleep 0.3; yes")
 		f.says(0, "y\ny\n")
+		f.mu.Lock()
+		f.muted = true // some of it is on its way
+		f.mu.Unlock()
 		f.tell(0, false, "eow@openssh.com")
 		f.wait("< close")
 	}},

@@ -59,7 +59,7 @@ var encodedModes = []struct{ name, modes string }{
 // sizes of a terminal in columns, rows and pixels.
 var sizes = [][]int{{80, 24, 0, 0}, {0, 0, 0, 0}, {1, 2, 3, 4}, {65536, 65537, 70000, 1 << 31}, {-1, -1, -1, -1}}
 
-const showTerminal = `stty -a; stty -g; echo "$TERM"; perl -e '$b = "\0" x 8; ioctl(STDIN, 0x5413, $b) || die; print "pixels @{[unpack "S4", $b]}\n"'`
+const showTerminal = `stty -a; stty -g; echo "$TERM"; perl -e '$b = "\0" x 8; ioctl(STDIN, 0x5413, $b) || die; print join(" ", "pixels", unpack("S4", $b)), "\n"'`
 
 // terminals are visits that look at a terminal with odd modes and sizes.
 func terminals() []visit {

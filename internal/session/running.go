@@ -59,17 +59,20 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		exit = r.exit(client)
 	})
 	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, r.stderr(client)))
-	if err != nil {
+	switch {
+	case err != nil:
 		_ = r.stream.Close() // its exit is not awaited
+		close(r.output)
 		<-exited
-	} else {
-		if r.program.PTY && r.hasExited() {
-			<-exited // which is why a terminal's output has ended
-		}
+	case r.program.PTY && r.hasExited(): // which is why a terminal's output has ended
+		close(r.output)
+		<-exited
 		client.EndOutput()
+	default:
+		client.EndOutput()
+		close(r.output)
+		<-exited
 	}
-	close(r.output)
-	<-exited
 	close(r.done)
 	helpers.Wait()
 	if err = r.cause(errors.Join(err, exit)); err == nil {
@@ -106,11 +109,9 @@ const lastWords = 2 * time.Millisecond
 // and records and tells how it ended.
 func (r *running) exit(client sshd.Stream) error {
 	<-r.stream.Exited()
-	if !r.program.PTY {
-		select {
-		case <-r.output:
-		case <-time.After(lastWords):
-		}
+	select {
+	case <-r.output:
+	case <-time.After(lastWords):
 	}
 	e, err := r.stream.Wait(context.Background())
 	if err != nil {

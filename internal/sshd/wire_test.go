@@ -52,11 +52,11 @@ func FuzzRequests(f *testing.F) {
 		texts := []string{}
 		if decode(payload, &p, &p.Term) {
 			texts = append(texts, p.Term)
-			wholeModes(p.Modes)
+			_ = wholeModes(p.Modes)
 		}
 		if decode(payload, &e, &e.Name, &e.Value) {
 			texts = append(texts, e.Name, e.Value)
-			matches(e.Name, "LC_*")
+			_ = matches(e.Name, "LC_*")
 		}
 		if decode(payload, &c, &c.Command) {
 			texts = append(texts, c.Command)

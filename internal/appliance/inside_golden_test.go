@@ -21,14 +21,12 @@ import (
 //
 // and blocks are separated by an empty line. TEST_UPDATE=1 writes what there is
 // now, with the reasons that are known; new blocks say unexplained.
-const (
-	knownPath   = "testdata/inside/differences"
-	unexplained = "UNEXPLAINED"
-)
+const unexplained = "UNEXPLAINED"
 
 // differences collects which scenarios show which difference. A difference is a
 // section and the lines that were removed and added in one place.
 type differences struct {
+	path      string              // of the list
 	scenarios []string            // that were played
 	found     map[string][]string // difference to scenarios
 }
@@ -101,9 +99,9 @@ type known struct {
 	reason    string
 }
 
-func readKnown(t *testing.T) map[string]known {
+func (d *differences) known(t *testing.T) map[string]known {
 	t.Helper()
-	text, err := os.ReadFile(knownPath)
+	text, err := os.ReadFile(d.path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,10 +113,10 @@ func readKnown(t *testing.T) map[string]known {
 		head, key, _ := strings.Cut(block, "\n")
 		scenarios, reason, ok := strings.Cut(head, ": ")
 		if !ok || !strings.HasPrefix(key, "@ ") {
-			t.Fatalf("%s: not a block:\n%s", knownPath, block)
+			t.Fatalf("%s: not a block:\n%s", d.path, block)
 		}
 		if _, twice := all[key]; twice {
-			t.Errorf("%s: twice:\n%s", knownPath, block)
+			t.Errorf("%s: twice:\n%s", d.path, block)
 		}
 		all[key] = known{strings.Fields(scenarios), reason}
 	}
@@ -129,7 +127,7 @@ func readKnown(t *testing.T) map[string]known {
 // that are no longer there.
 func (d *differences) check(t *testing.T) {
 	t.Helper()
-	list := readKnown(t)
+	list := d.known(t)
 	if os.Getenv("TEST_UPDATE") != "" {
 		d.write(t, list)
 		return
@@ -171,7 +169,7 @@ func (d *differences) write(t *testing.T, list map[string]known) {
 		sort.Strings(d.found[key])
 		fmt.Fprintf(&b, "%s: %s\n%s\n\n", strings.Join(d.found[key], " "), reason, key)
 	}
-	if err := os.WriteFile(knownPath, []byte(strings.TrimSuffix(b.String(), "\n")), 0o644); err != nil {
+	if err := os.WriteFile(d.path, []byte(strings.TrimSuffix(b.String(), "\n")), 0o644); err != nil {
 		t.Fatal(err)
 	}
 }

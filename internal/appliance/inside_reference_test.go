@@ -5,6 +5,7 @@ package appliance
 import (
 	"bytes"
 	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -96,4 +97,32 @@ func newReference(t *testing.T, image, name string) host {
 		fixed := append([]string{"--target", pid, "--net", "ssh"}, clientOptions("22", source)...)
 		return withPassword(exec.Command("nsenter", append(append(fixed, sshOptions...), args...)...))
 	}}
+}
+
+// loopbackReference starts a real sshd in a container of the target's image, which
+// clients reach over loopback, and returns its address.
+func loopbackReference(t *testing.T) string {
+	t.Helper()
+	const image, name, address = "localhost/sandtrap-target-debian:latest", "reference-loopback", "127.0.0.1:2203"
+	referenceImage(t, image)
+	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=host", "--no-hosts",
+		"--systemd=false", "--unsetenv=container", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
+	for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"} {
+		args = append(args, "--cap-add="+capability)
+	}
+	script := `for name in root debian admin; do echo "$name:` + password + `" | chpasswd; done
+exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -p 2203 -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes -o MaxStartups=100`
+	must(t, "podman", append(args, "--entrypoint=/bin/bash", image, "-c", script)...)
+	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", name) })
+	err := eventually(func() error {
+		c, err := net.Dial("tcp", address)
+		if err == nil {
+			_ = c.Close()
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return address
 }

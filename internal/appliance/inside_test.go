@@ -119,7 +119,7 @@ func TestInsideView(t *testing.T) {
 			return withPassword(exec.Command("ssh", append(append(clientOptions("2222", source), sshOptions...), args...)...))
 		}}
 	})
-	var found differences
+	found := differences{path: "testdata/inside/differences"}
 	for _, s := range scenarios {
 		if product[s.name] != nil && reference[s.name] != nil {
 			found.compare(s.name, reference[s.name], product[s.name])

@@ -45,10 +45,11 @@ type Program struct {
 	Env  []string // NAME=value, all of it
 	Dir  string   // working directory
 	// PTY asks for a terminal of Size with Modes, encoded as in RFC 4254, section 8.
-	PTY         bool
-	Size        Size
-	Modes       string
-	Interactive bool // a login shell on a terminal, see frame.OpenMessage
+	PTY        bool
+	Size       Size
+	Modes      string
+	LoginShell bool // see frame.OpenMessage
+	Subsystem  bool // the same
 }
 
 // Stream is a running program with its standard streams. Its methods may be
@@ -59,6 +60,9 @@ type Stream interface {
 	// CloseWrite ends standard input.
 	Write(p []byte) (int, error)
 	CloseWrite() error
+	// CloseRead ends standard output for the program, as when a pipe's reader goes;
+	// Copy goes on with standard error. It changes nothing for a terminal.
+	CloseRead() error
 	// Copy hands on output until it has ended, and returns nil then. The slices
 	// are valid during the call; on a terminal all goes to stdout, else stdout and
 	// stderr are called concurrently. An error of one of them ends Copy.
@@ -206,7 +210,7 @@ func (l *Leader) Start(ctx context.Context, p Program) (Stream, error) {
 	defer cancel()
 	m := frame.OpenMessage{
 		Path: p.Path, Argv: p.Argv, Env: p.Env, Dir: p.Dir,
-		PTY: p.PTY, Size: p.Size, Modes: p.Modes, Interactive: p.Interactive,
+		PTY: p.PTY, Size: p.Size, Modes: p.Modes, LoginShell: p.LoginShell, Subsystem: p.Subsystem,
 	}
 	payload := m.Encode()
 	if len(payload) > frame.MaxPayload {

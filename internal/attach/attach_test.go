@@ -23,7 +23,7 @@ func TestProgram(t *testing.T) {
 	if want := (Account{Name: "root", Home: "/root", Shell: "/bin/bash"}); err != nil || account != want {
 		t.Errorf("Login = %+v, %v", account, err)
 	}
-	p := Program{Path: "/bin/sh", Argv: []string{"-sh"}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: Size{Columns: 80, Rows: 24}, Modes: "\x00", Interactive: true}
+	p := Program{Path: "/bin/sh", Argv: []string{"-sh"}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: Size{Columns: 80, Rows: 24}, Modes: "\x00", LoginShell: true}
 	c, err := l.Start(t.Context(), p)
 	if err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func TestProgram(t *testing.T) {
 		t.Error(err)
 	}
 	s.heard(l)
-	want := frame.OpenMessage{Path: "/bin/sh", Argv: []string{"-sh"}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: p.Size, Modes: "\x00", Interactive: true}
+	want := frame.OpenMessage{Path: "/bin/sh", Argv: []string{"-sh"}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: p.Size, Modes: "\x00", LoginShell: true}
 	sent := []frame.Frame{
 		{Type: frame.Open, Channel: 1, Payload: want.Encode()}, {Type: frame.Signal, Channel: 1, Payload: []byte("INT")},
 	}

@@ -30,6 +30,7 @@ type channel struct {
 	hasExit  bool       // the program has ended, with exit
 	exit     Exit
 	noInput  bool  // after CloseWrite
+	noOutput bool  // after CloseRead
 	failure  error // why this ended before its exit, or its streams
 }
 
@@ -165,6 +166,17 @@ func (c *channel) CloseWrite() error {
 	c.noInput = true
 	if !c.pty {
 		c.files.endInput()
+	}
+	return nil
+}
+
+// CloseRead implements Stream.
+func (c *channel) CloseRead() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.pty {
+		c.noOutput = true
+		c.files.endOutput()
 	}
 	return nil
 }

@@ -75,6 +75,11 @@ func (f *files) endInput() {
 	f.in = nil
 }
 
+// endOutput closes a pipe from standard output.
+func (f *files) endOutput() {
+	shut(f.out) // and again by close, which does no harm
+}
+
 // close closes all of them.
 func (f *files) close() {
 	shut(f.in)
@@ -104,7 +109,7 @@ func (c *channel) Copy(stdout, stderr func([]byte) error) error {
 	}
 	outputs := 1
 	ends := make(chan error, 2)
-	go func() { ends <- c.read(f.out, stdout) }()
+	go func() { ends <- c.unlessUnwanted(c.read(f.out, stdout)) }()
 	if f.err != nil {
 		outputs++
 		go func() { ends <- c.read(f.err, stderr) }()
@@ -130,6 +135,16 @@ func (c *channel) Copy(stdout, stderr func([]byte) error) error {
 		}
 	}
 	return first
+}
+
+// unlessUnwanted is how standard output has ended: by CloseRead, or with err.
+func (c *channel) unlessUnwanted(err error) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.noOutput && c.failure == nil {
+		return nil
+	}
+	return err
 }
 
 // read hands on one output until it has ended or to fails.

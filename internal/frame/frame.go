@@ -11,7 +11,7 @@ import (
 )
 
 // Version is the protocol's. Both sides must have the same.
-const Version = 3
+const Version = 4
 
 // Descriptor is the number at which process 1 of a container that starts has the
 // front end's end of the leader's stream, a connected unix(7) socket.

@@ -86,7 +86,7 @@ var (
 	someAccount = AccountMessage{Name: "root", UID: 1, GID: 2, Home: "/root", Shell: "/bin/bash", Made: true}
 	someSize    = Size{Columns: 80, Rows: 24, Width: 640, Height: 480}
 	someOpen    = OpenMessage{
-		Path: "/bin/sh", Argv: []string{"-sh", ""}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: someSize, Modes: "\x01\x02", Interactive: true,
+		Path: "/bin/sh", Argv: []string{"-sh", ""}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: someSize, Modes: "\x01\x02", LoginShell: true,
 	}
 	someExit = ExitMessage{Status: 255, Signal: "TERM", CoreDumped: true}
 )

@@ -43,9 +43,10 @@ type OpenMessage struct {
 	PTY   bool
 	Size  Size
 	Modes string
-	// Interactive is set for a login shell on a terminal: the login goes into
-	// utmp, wtmp and lastlog, and the message of the day comes first.
-	Interactive bool
+	// LoginShell is greeted with the message of the day.
+	LoginShell bool
+	// Subsystem runs without the account's ~/.ssh/rc; see sshd(8), SSHRC.
+	Subsystem bool
 }
 
 // ExitMessage is the payload of Exit. Either Signal is set, to a name as in RFC
@@ -124,7 +125,8 @@ func (m *OpenMessage) Encode() []byte {
 	e.bool(m.PTY)
 	e.size(m.Size)
 	e.string(m.Modes)
-	e.bool(m.Interactive)
+	e.bool(m.LoginShell)
+	e.bool(m.Subsystem)
 	return e.b
 }
 
@@ -133,7 +135,8 @@ func (m *OpenMessage) Decode(payload []byte) error {
 	d := decoder{b: payload}
 	m.Path, m.Argv, m.Env, m.Dir = d.string(), d.strings(), d.strings(), d.string()
 	m.PTY, m.Size, m.Modes = d.bool(), d.size(), d.string()
-	m.Interactive = d.bool()
+	m.LoginShell = d.bool()
+	m.Subsystem = d.bool()
 	return d.end("open")
 }
 

@@ -18,17 +18,20 @@ const (
 	motdDynamic = "/run/motd.dynamic"
 )
 
-// greeting is what a login shell's terminal shows first: what pam_motd(8) and sshd
-// print, in the order of Debian's sshd.
-func (l *login) greeting() []byte {
+// greeting is what a login shell shows first: what pam_motd(8) and, on a terminal,
+// sshd print, in the order of Debian's sshd.
+func (l *login) greeting(terminal bool) []byte {
 	var st syscall.Stat_t
 	if syscall.Stat(l.home+"/.hushlogin", &st) == nil {
 		return nil
 	}
-	text, _ := readFile(l.root+motdDynamic, maxMotd)
-	motd, _ := readFile(l.root+"/etc/motd", maxMotd)
-	text = append(text, motd...)
-	if at, host := l.lastLogin(); !at.IsZero() {
+	var text []byte
+	if !l.greeted {
+		dynamic, _ := readFile(l.root+motdDynamic, maxMotd)
+		motd, _ := readFile(l.root+"/etc/motd", maxMotd)
+		text = append(dynamic, motd...)
+	}
+	if at, host := l.lastLogin(); terminal && !at.IsZero() {
 		text = append(text, "Last login: "+at.Local().Format("Mon Jan _2 15:04:05 2006")...)
 		if host != "" {
 			text = append(text, " from "+host...)

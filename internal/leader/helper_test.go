@@ -28,6 +28,9 @@ func TestMain(m *testing.M) {
 	if len(os.Args) == 2 && os.Args[1] == "-R" { // as the listener starts the worker
 		os.Exit(Main())
 	}
+	if len(os.Args) > 1 && os.Args[1] == rcOption { // as the worker starts a program after an rc file
+		os.Exit(Main())
+	}
 	switch role, root, _ := strings.Cut(os.Getenv(roleEnv), ":"); role {
 	case "worker":
 		os.Exit(testWorker(root))

@@ -25,6 +25,8 @@ func Main() int {
 		return boot(args)
 	case len(args) == 2 && args[1] == "-R" && sameProgram(syscall.Getppid()):
 		return newWorker(newTitle(args)).process()
+	case len(args) > 5 && args[1] == rcOption && isWorker(syscall.Getppid()):
+		return runRC(args)
 	}
 	// Somebody has found the binary. This is what OpenSSH says.
 	_, _ = syscall.Write(2, []byte("sshd-session should not be executed directly\r\n"))

@@ -17,7 +17,9 @@ const commandDelay = 100 * time.Millisecond
 type login struct {
 	account
 	records
-	monitor int // the process that sshd would have written in logout records
+	monitor     int      // the process that sshd would have written in logout records
+	environment []string // what pam_env(8) has set
+	greeted     bool     // the message of the day was for the first program
 }
 
 // logIn handles the Login frame and answers it.
@@ -47,6 +49,7 @@ func (w *worker) enter(l *login) error {
 		w.startCommands()
 	}
 	refreshMotd(w.root)
+	l.environment = readEnvironment(w.root, l.home)
 	w.title.set("sshd: " + l.name + " [priv]")
 	if l.uid == 0 || syscall.Geteuid() != 0 {
 		return nil

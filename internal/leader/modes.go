@@ -10,8 +10,8 @@ import (
 // tables.
 const (
 	modesEnd      = 0
-	modeInSpeed   = 192
-	modeOutSpeed  = 193
+	modeInSpeed   = 128
+	modeOutSpeed  = 129
 	modeUndefined = 160 // from here on the length of arguments is unknown
 	modeIUTF8     = 42  // RFC 8160
 )
@@ -71,31 +71,33 @@ const speedMask = 0x100f
 // setModes sets the terminal modes that a client asked for.
 func setModes(fd int, modes string) {
 	var t syscall.Termios
-	if modes == "" || ioctl(fd, syscall.TCGETS, unsafe.Pointer(&t)) != nil {
+	if modes == "" || ioctl(fd, syscall.TCGETS, unsafe.Pointer(&t)) != nil || !applyModes(&t, []byte(modes)) {
 		return
 	}
-	applyModes(&t, []byte(modes))
 	_ = ioctl(fd, syscall.TCSETS, unsafe.Pointer(&t))
 }
 
-// applyModes decodes modes into t, and like OpenSSH leaves out what it does not
-// know and what is cut off.
-func applyModes(t *syscall.Termios, modes []byte) {
-	for len(modes) >= 5 && modes[0] != modesEnd {
-		opcode, argument := modes[0], binary.BigEndian.Uint32(modes[1:])
+// applyModes decodes modes into t. It reports whether OpenSSH would set them: it does
+// not where something is left behind their end, or is cut off.
+func applyModes(t *syscall.Termios, modes []byte) bool {
+	for len(modes) > 0 {
+		opcode := modes[0]
+		if opcode == modesEnd || opcode >= modeUndefined {
+			return len(modes) == 1
+		}
+		if len(modes) < 5 {
+			return false
+		}
+		argument := binary.BigEndian.Uint32(modes[1:])
 		modes = modes[5:]
-		switch {
-		case opcode == modeInSpeed, opcode == modeOutSpeed:
-			// The kernel has one for both directions.
-			if code, ok := speedCode(argument); ok {
-				t.Cflag = t.Cflag&^speedMask | code
-			}
-		case opcode >= modeUndefined:
-			return
-		default:
+		// The kernel has one speed for both directions.
+		if opcode == modeOutSpeed || opcode == modeInSpeed && argument != 0 { // 0 as cfsetispeed(3)
+			t.Cflag = t.Cflag&^speedMask | speedCode(argument)
+		} else {
 			applyMode(t, opcode, argument)
 		}
 	}
+	return true
 }
 
 func applyMode(t *syscall.Termios, opcode uint8, argument uint32) {
@@ -122,11 +124,12 @@ func applyMode(t *syscall.Termios, opcode uint8, argument uint32) {
 	}
 }
 
-func speedCode(rate uint32) (uint32, bool) {
+// speedCode is the constant of a rate. Others become 9600, as with OpenSSH.
+func speedCode(rate uint32) uint32 {
 	for _, s := range speeds {
 		if s.rate == rate {
-			return s.code, true
+			return s.code
 		}
 	}
-	return 0, false
+	return syscall.B9600
 }

@@ -131,16 +131,25 @@ func pipes() (ours, theirs streams, err error) {
 // execute starts the program itself. Its working directory is the worker's
 // meanwhile: nothing else depends on that.
 func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs streams) error {
-	path, argv, env := cString(m.Path), cStrings(m.Argv), cStrings(m.Env)
+	path, argv, env := cString(m.Path), cStrings(m.Argv), withEnvironment(cStrings(m.Env), l.environment)
 	if c.pty != nil {
 		env = append(env, "SSH_TTY=/dev/"+c.pty.line())
 	}
 	w.showTitle(c)
-	if m.PTY && m.Interactive {
-		c.pty.say(l.greeting())
+	rc, greeting := l.rcCommand(m), ""
+	if m.LoginShell {
+		greeting = string(l.greeting(m.PTY))
+	}
+	l.greeted = true
+	if m.PTY || rc == "" { // else it comes when sshd's child flushes what it has written
+		c.say(theirs[1], []byte(greeting))
+		greeting = ""
 	}
 	if err := syscall.Chdir(cString(m.Dir)); err != nil {
 		c.complain(theirs, "Could not chdir to home directory "+cString(m.Dir)+": "+errorText(err)+"\n")
+	}
+	if rc != "" {
+		path, argv = ownProgram, append([]string{w.title.name, rcOption, rc, greeting, path}, argv...)
 	}
 	attr := &syscall.ProcAttr{
 		Env: env, Files: []uintptr{uintptr(theirs[0]), uintptr(theirs[1]), uintptr(theirs[2])},
@@ -162,19 +171,24 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs stre
 	}
 	// As the child of sshd, which calls perror(3).
 	c.pidfd = -1
-	c.complain(theirs, path+": "+errorText(err)+"\n")
+	c.complain(theirs, cString(m.Path)+": "+errorText(err)+"\n")
 	c.exit = &frame.ExitMessage{Status: 1}
 	return nil
 }
 
 // complain says what sshd's child says on standard error, before the program
 // does.
-func (c *channel) complain(theirs streams, text string) {
+func (c *channel) complain(theirs streams, text string) { c.say(theirs[2], []byte(text)) }
+
+// say writes a text where the program writes, before it does: to its terminal, or
+// into a pipe that is empty. What does not fit is lost.
+func (c *channel) say(pipe int, text []byte) {
 	if c.pty != nil {
-		c.pty.say([]byte(text))
-		return
+		c.pty.say(text)
+	} else if syscall.SetNonblock(pipe, true) == nil {
+		_ = writeAll(pipe, text)
+		_ = syscall.SetNonblock(pipe, false)
 	}
-	_ = writeAll(theirs[2], []byte(text)) // into an empty pipe
 }
 
 // cString is what C makes of a string.

@@ -86,7 +86,7 @@ func TestTerminal(t *testing.T) {
 func TestTerminalModes(t *testing.T) {
 	l := loggedIn(t)
 	p := terminal("stty -a")
-	p.Modes = modes(53, 0, 3, 8, 42, 1, 128, 9600, 192, 9600) // ECHO, VERASE, IUTF8, a number nobody knows, the speed
+	p.Modes = modes(53, 0, 3, 8, 42, 1, 128, 9600, 128, 9600) // ECHO, VERASE, IUTF8, a number nobody knows, the speed
 	got := output(t, l, p).stdout
 	for _, want := range []string{"speed 9600", "erase = ^H", " -echo ", " iutf8"} {
 		if !strings.Contains(got, want) {
@@ -183,13 +183,19 @@ func TestGreeting(t *testing.T) {
 	p := run(t)
 	l := p.connect(t)
 	interactive := terminal("echo prompt")
-	interactive.Interactive = true
+	interactive.LoginShell = true
 	if got := output(t, l, interactive).stdout; got != "Have a nice day.\r\nprompt\r\n" {
 		t.Errorf("first login: %q", got)
 	}
-	got := output(t, l, interactive).stdout
-	if !strings.HasPrefix(got, "Have a nice day.\r\nLast login: ") || !strings.HasSuffix(got, " from 192.0.2.7\r\r\nprompt\r\n") {
+	got := output(t, l, interactive).stdout // on the same connection
+	if !strings.HasPrefix(got, "Last login: ") || !strings.HasSuffix(got, " from 192.0.2.7\r\r\nprompt\r\n") {
 		t.Errorf("second login: %q", got)
+	}
+	again := run(t)
+	plain := shell("echo prompt")
+	plain.LoginShell = true
+	if got := output(t, again.connect(t), plain).stdout; got != "Have a nice day.\nprompt\n" {
+		t.Errorf("without a terminal: %q", got)
 	}
 	write(t, filepath.Join(p.root, ".hushlogin"), "")
 	if got := output(t, l, interactive).stdout; got != "prompt\r\n" {

@@ -161,6 +161,9 @@ func (s *restStream) Wait(ctx context.Context) (Exit, error) {
 	return Exit{Status: status}, err
 }
 
+// CloseRead does nothing: there is one stream for both outputs.
+func (s *restStream) CloseRead() error { return nil }
+
 func (s *restStream) Close() error {
 	s.closed.Do(func() { s.leader.freeTTY(s.tty) })
 	return s.Exec.Close()

@@ -11,6 +11,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -128,19 +129,22 @@ func (l *fakeLeader) Close() error               { l.once.Do(func() { close(l.do
 
 // fakeStream is a program made of functions.
 type fakeStream struct {
-	copy    func(s *fakeStream, stdout, stderr func([]byte) error) error
-	write   func([]byte) error
-	resized chan pool.Size
-	signals chan string
-	ended   pool.Exit
-	waitErr error
+	copy     func(s *fakeStream, stdout, stderr func([]byte) error) error
+	write    func([]byte) error
+	resized  chan pool.Size
+	signals  chan string
+	ended    pool.Exit
+	waitErr  error
+	outlives bool // its output, and exits when the test says so
 
-	exited    chan struct{} // closed by exit, and by Close
-	eof       chan struct{} // closed by CloseWrite
-	closed    chan struct{}
-	exitOnce  sync.Once
-	eofOnce   sync.Once
-	closeOnce sync.Once
+	exited     chan struct{} // closed by exit, and by Close
+	eof        chan struct{} // closed by CloseWrite
+	enough     chan struct{} // closed by CloseRead
+	closed     chan struct{}
+	exitOnce   sync.Once
+	enoughOnce sync.Once
+	eofOnce    sync.Once
+	closeOnce  sync.Once
 }
 
 var errStreamClosed = errors.New("stream closed")
@@ -149,7 +153,7 @@ var errStreamClosed = errors.New("stream closed")
 func newStream(status int, copy func(s *fakeStream, stdout, stderr func([]byte) error) error) *fakeStream {
 	return &fakeStream{
 		copy: copy, ended: pool.Exit{Status: status}, resized: make(chan pool.Size, 10), signals: make(chan string, 10),
-		exited: make(chan struct{}), eof: make(chan struct{}), closed: make(chan struct{}),
+		exited: make(chan struct{}), eof: make(chan struct{}), enough: make(chan struct{}), closed: make(chan struct{}),
 	}
 }
 
@@ -163,7 +167,7 @@ func (s *fakeStream) exit() { s.exitOnce.Do(func() { close(s.exited) }) }
 
 func (s *fakeStream) Copy(stdout, stderr func([]byte) error) error {
 	err := s.copy(s, stdout, stderr)
-	if err == nil {
+	if err == nil && !s.outlives {
 		s.exit()
 	}
 	return err
@@ -177,6 +181,8 @@ func (s *fakeStream) Write(p []byte) (int, error) {
 	}
 	return len(p), nil
 }
+
+func (s *fakeStream) CloseRead() error { s.enoughOnce.Do(func() { close(s.enough) }); return nil }
 
 func (s *fakeStream) CloseWrite() error { s.eofOnce.Do(func() { close(s.eof) }); return nil }
 
@@ -369,7 +375,10 @@ type client struct {
 	resize         chan sshd.Size
 	signals        chan string
 	exits          []sshd.Exit
-	ends           int // calls of End
+	ends           int          // calls of End
+	outputEnds     int          // calls of EndOutput
+	inputEnds      atomic.Int32 // calls of EndInput
+	enough         chan struct{}
 	// before is called with what is about to reach the client.
 	before func(kind record.Kind, p []byte) error
 }
@@ -390,6 +399,7 @@ func (c *client) stream() sshd.Stream {
 	}
 	return sshd.Stream{
 		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize, Signals: c.signals,
+		Enough: c.enough, EndInput: func() { c.inputEnds.Add(1) }, EndOutput: func() { c.outputEnds++ },
 		Exit: func(e sshd.Exit) { c.exits = append(c.exits, e) }, End: func() { c.ends++ },
 	}
 }

@@ -2,11 +2,11 @@ package session
 
 import (
 	"fmt"
-	"math"
 	"path"
 	"strings"
 
 	"github.com/sandtrap/sandtrap/internal/pool"
+	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/target"
 )
@@ -25,28 +25,28 @@ func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program 
 	switch p.Kind {
 	case sshd.Shell:
 		x.Argv = []string{"-" + shell} // which makes it a login shell
-		x.Interactive = p.PTY
+		x.LoginShell = true
 	case sshd.Exec:
 		x.Argv = []string{shell, "-c", p.Command}
 	case sshd.Subsystem:
-		x.Argv = []string{shell, "-c", subsystem(p.Command)}
+		x.Argv = []string{shell, "-c", sftpServer} // there is no other
+		x.Subsystem = true
 	}
 	return x
 }
 
-// size fits a client's numbers into what a terminal can be told; see
-// ioctl_tty(2), TIOCSWINSZ.
+// size is what sshd makes of a client's numbers; see ioctl_tty(2), TIOCSWINSZ.
 func size(s sshd.Size) pool.Size {
-	return pool.Size{Columns: uint16(min(s.Columns, math.MaxUint16)), Rows: uint16(min(s.Rows, math.MaxUint16))}
+	return pool.Size{Columns: uint16(s.Columns), Rows: uint16(s.Rows), Width: uint16(s.Width), Height: uint16(s.Height)}
 }
 
-// subsystem is the command of a subsystem. One that is not configured is refused
-// by the shell, since sshd's refusal would come before the lease.
-func subsystem(name string) string {
-	if name == "sftp" {
-		return sftpServer
-	}
-	return "exit 1"
+// cells is what a recording knows of a size.
+func cells(s sshd.Size) record.Size { return record.Size{Columns: s.Columns, Rows: s.Rows} }
+
+// takesSignals reports whether sshd delivers a client's signals. It does so with the
+// rights of the account, which it has dropped all others for; root's it has not.
+func takesSignals(account target.Account, p sshd.Program) bool {
+	return account.UID != 0 && p.Kind != sshd.Subsystem
 }
 
 // The PATH that Debian's sshd has, for root and for everybody else.
@@ -64,32 +64,30 @@ func environment(l sshd.Login, account target.Account, p sshd.Program) []string 
 		path = rootPath
 	}
 	env := append([]string(nil), p.Env...)
-	env = append(env,
-		"USER="+account.Name, "LOGNAME="+account.Name, "HOME="+account.Home, "SHELL="+account.Shell,
-		"PATH="+path, "MOTD_SHOWN=pam",
+	env = append(env, "USER="+account.Name, "LOGNAME="+account.Name, "HOME="+account.Home, "PATH="+path, "SHELL="+account.Shell)
+	if p.Term != "" {
+		env = append(env, "TERM="+p.Term)
+	}
+	env = append(env, "MOTD_SHOWN=pam",
 		fmt.Sprintf("SSH_CLIENT=%s %d %d", l.Source.Addr(), l.Source.Port(), l.Local.Port()),
 		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", l.Source.Addr(), l.Source.Port(), l.Local.Addr(), l.Local.Port()),
 	)
-	if p.PTY {
-		env = append(env, "TERM="+p.Term)
-	}
 	return dedupe(env)
 }
 
-// dedupe keeps the last value of each variable, so that what sshd sets wins over
-// what the client sent.
+// dedupe keeps the last value of each variable, in the place of the first: what sshd
+// sets wins over what the client sent.
 func dedupe(env []string) []string {
-	last := map[string]int{}
-	for i, e := range env {
-		name, _, _ := strings.Cut(e, "=")
-		last[name] = i
-	}
+	at := map[string]int{}
 	var out []string
-	for i, e := range env {
+	for _, e := range env {
 		name, _, _ := strings.Cut(e, "=")
-		if last[name] == i {
-			out = append(out, e)
+		if i, ok := at[name]; ok {
+			out[i] = e
+			continue
 		}
+		at[name] = len(out)
+		out = append(out, e)
 	}
 	return out
 }

@@ -2,6 +2,7 @@ package session
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -17,16 +18,15 @@ func TestProgram(t *testing.T) {
 	v4 := sshd.Login{Source: netip.MustParseAddrPort("192.0.2.7:40000"), Local: netip.MustParseAddrPort("198.51.100.1:22")}
 	v6 := sshd.Login{Source: netip.MustParseAddrPort("[2001:db8::7]:40000"), Local: netip.MustParseAddrPort("[2001:db8::1]:2222")}
 	rootEnv := []string{
-		"USER=root", "LOGNAME=root", "HOME=/root", "SHELL=/bin/bash", "PATH=" + rootPath, "MOTD_SHOWN=pam",
+		"USER=root", "LOGNAME=root", "HOME=/root", "PATH=" + rootPath, "SHELL=/bin/bash", "MOTD_SHOWN=pam",
 		"SSH_CLIENT=192.0.2.7 40000 22", "SSH_CONNECTION=192.0.2.7 40000 198.51.100.1 22",
 	}
 	adminEnv := []string{
-		"USER=admin", "LOGNAME=admin", "HOME=/home/admin", "SHELL=/bin/sh", "PATH=" + userPath, "MOTD_SHOWN=pam",
+		"USER=admin", "LOGNAME=admin", "HOME=/home/admin", "PATH=" + userPath, "SHELL=/bin/sh", "MOTD_SHOWN=pam",
 		"SSH_CLIENT=2001:db8::7 40000 2222", "SSH_CONNECTION=2001:db8::7 40000 2001:db8::1 2222",
 	}
-	with := func(before, env []string, after ...string) []string {
-		return append(append(append([]string(nil), before...), env...), after...)
-	}
+	with := func(before, env []string) []string { return append(append([]string(nil), before...), env...) }
+	onTerminal := slices.Insert(slices.Clone(rootEnv), 5, "TERM=xterm")
 	tests := []struct {
 		name    string
 		login   sshd.Login
@@ -38,8 +38,8 @@ func TestProgram(t *testing.T) {
 			"shell with a terminal", v4, root,
 			sshd.Program{Kind: sshd.Shell, PTY: true, Term: "xterm", Size: sshd.Size{Columns: 80, Rows: 70000}, Modes: "\x00", Env: []string{"LANG=C"}},
 			pool.Program{
-				User: "root", Path: "/bin/bash", Argv: []string{"-bash"}, Dir: "/root", PTY: true, Size: pool.Size{Columns: 80, Rows: 65535}, Modes: "\x00", Interactive: true,
-				Env: with([]string{"LANG=C"}, rootEnv, "TERM=xterm"),
+				User: "root", Path: "/bin/bash", Argv: []string{"-bash"}, Dir: "/root", PTY: true, Size: pool.Size{Columns: 80, Rows: 4464}, Modes: "\x00", LoginShell: true,
+				Env: with([]string{"LANG=C"}, onTerminal),
 			},
 		},
 		{
@@ -48,16 +48,15 @@ func TestProgram(t *testing.T) {
 		},
 		{
 			"sftp", v4, root, sshd.Program{Kind: sshd.Subsystem, Command: "sftp"},
-			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"bash", "-c", sftpServer}, Env: rootEnv},
-		},
-		{
-			"unknown subsystem", v4, root, sshd.Program{Kind: sshd.Subsystem, Command: "sftp; reboot"},
-			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"bash", "-c", "exit 1"}, Env: rootEnv},
+			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"bash", "-c", sftpServer}, Env: rootEnv, Subsystem: true},
 		},
 		{
 			"environment of the client's making", v4, root,
 			sshd.Program{Kind: sshd.Shell, Env: []string{"LANG=first", "HOME=/tmp", "PATH=/evil", "SSH_CLIENT=1.2.3.4 1 1", "LC_A=x", "LANG=last", "TERM=dumb"}},
-			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, Env: with([]string{"LC_A=x", "LANG=last", "TERM=dumb"}, rootEnv)},
+			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, LoginShell: true, Env: []string{
+				"LANG=last", "HOME=/root", "PATH=" + rootPath, "SSH_CLIENT=192.0.2.7 40000 22", "LC_A=x", "TERM=dumb",
+				"USER=root", "LOGNAME=root", "SHELL=/bin/bash", "MOTD_SHOWN=pam", rootEnv[7],
+			}},
 		},
 	}
 	for _, tt := range tests {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"sync"
 	"time"
 
@@ -25,11 +26,17 @@ type running struct {
 	recorder *record.Recorder
 	stream   pool.Stream
 	began    time.Time
-	done     chan struct{} // closed when the program's output has ended
+	signals  bool          // sshd would deliver signals to it
+	output   chan struct{} // closed when the program's output has ended
+	done     chan struct{} // closed when the program has, too
+	endInput sync.Once     // done when the input has ended, or nobody reads it
 
 	transfers *transfers
 	watcher   *transfer.Watcher // nil for a program that transfers no files
 }
+
+// TakesSignals implements sshd.Running.
+func (r *running) TakesSignals() bool { return r.signals }
 
 // stdinBuffer is the client's largest packet in bytes; RFC 4253, section 6.1.
 const stdinBuffer = 32 << 10
@@ -49,15 +56,28 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		r.control(ctx, client)
 	})
 	var exit error
+	exited := make(chan struct{})
 	helpers.Go(func() {
+		defer close(exited)
 		defer r.survive()
 		exit = r.exit(client)
 	})
-	err := r.stream.Copy(r.tee(r.output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
-	close(r.done)
-	if err != nil {
+	err := r.stream.Copy(r.tee(r.recordOutput, client.Stdout), r.tee(r.recorder.Stderr, r.stderr(client)))
+	switch {
+	case err != nil:
 		_ = r.stream.Close() // its exit is not awaited
+		close(r.output)
+		<-exited
+	case r.program.PTY && r.hasExited(): // which is why a terminal's output has ended
+		close(r.output)
+		<-exited
+		client.EndOutput()
+	default:
+		client.EndOutput()
+		close(r.output)
+		<-exited
 	}
+	close(r.done)
 	helpers.Wait()
 	if err = r.cause(errors.Join(err, exit)); err == nil {
 		client.End() // nobody waits for the evidence to reach the disk
@@ -68,10 +88,35 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 	return errors.Join(err, r.finish(err))
 }
 
+// stderr is where standard error goes: that of a subsystem reaches nobody.
+func (r *running) stderr(client sshd.Stream) func([]byte) (int, error) {
+	if r.program.Kind == sshd.Subsystem {
+		return io.Discard.Write
+	}
+	return client.Stderr
+}
+
+func (r *running) hasExited() bool {
+	select {
+	case <-r.stream.Exited():
+		return true
+	default:
+		return false
+	}
+}
+
+// lastWords is how long the news of a program's end waits for what it wrote just
+// before, and for the end of that: with sshd they mostly come first.
+const lastWords = 2 * time.Millisecond
+
 // exit waits for the program's end, which may come before the end of its output,
 // and records and tells how it ended.
 func (r *running) exit(client sshd.Stream) error {
 	<-r.stream.Exited()
+	select {
+	case <-r.output:
+	case <-time.After(lastWords):
+	}
 	e, err := r.stream.Wait(context.Background())
 	if err != nil {
 		return err
@@ -88,6 +133,7 @@ func (r *running) exit(client sshd.Stream) error {
 	}
 	r.session.events.Emit(event.ProgramExit, fields...)
 	client.Exit(sshd.Exit(e))
+	r.endInput.Do(client.EndInput)
 	return nil
 }
 
@@ -101,8 +147,8 @@ func (r *running) survive() {
 	}
 }
 
-// output records what the program wrote and looks at it.
-func (r *running) output(p []byte) error {
+// recordOutput records what the program wrote and looks at it.
+func (r *running) recordOutput(p []byte) error {
 	err := r.recorder.Output(p)
 	if err == nil {
 		r.watcher.Output(p)
@@ -138,6 +184,9 @@ func (r *running) copyInput(client sshd.Stream) {
 				_, werr := r.stream.Write(buffer[:n])
 				gone = werr != nil
 			}
+			if gone {
+				r.endInput.Do(client.EndInput)
+			}
 		}
 		if err != nil {
 			break
@@ -147,6 +196,7 @@ func (r *running) copyInput(client sshd.Stream) {
 		r.abandon()
 		return
 	}
+	r.endInput.Do(func() {})
 	_ = r.stream.CloseWrite() // fails when the program is gone, which is fine
 }
 
@@ -160,9 +210,10 @@ func (r *running) abandon() {
 	}
 }
 
-// control hands window changes and signals on until the program's output has
-// ended.
+// control hands window changes and signals on until the program and its output
+// have ended.
 func (r *running) control(ctx context.Context, client sshd.Stream) {
+	enough := client.Enough
 	for {
 		var err error
 		select {
@@ -170,8 +221,11 @@ func (r *running) control(ctx context.Context, client sshd.Stream) {
 			return
 		case <-ctx.Done():
 			return
+		case <-enough:
+			enough = nil
+			_ = r.stream.CloseRead() // the program may be gone by now
 		case s := <-client.Resize:
-			if err = r.recorder.Resize(record.Size(s)); err == nil {
+			if err = r.recorder.Resize(cells(s)); err == nil {
 				_ = r.stream.Resize(ctx, size(s)) // the program may be gone by now
 			}
 		case name := <-client.Signals:
@@ -211,7 +265,7 @@ func (r *running) finish(served error) error {
 	end := time.Now().UTC()
 	channel := evidence.Channel{
 		ID: p.Channel, Kind: p.Kind, Command: evidence.Text(p.Command), Terminal: evidence.Text(p.Term),
-		Size: record.Size(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
+		Size: cells(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
 		Transfers: r.transfers.list, TransfersOmitted: r.transfers.omitted,
 	}
 	for _, e := range p.Env {

@@ -144,13 +144,15 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	}
 	recorder, err := record.Create(record.Options{
 		Dir: s.dir.Root(), Name: "channel-" + strconv.Itoa(p.Channel), Start: time.Now(), Terminal: p.Term,
-		Size: record.Size(p.Size), Command: p.Command, MaxBytes: s.service.MaxBytes,
+		Size: cells(p.Size), Command: p.Command, MaxBytes: s.service.MaxBytes,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{}),
-		transfers: &transfers{session: s, channel: p.Channel}}
+	r := &running{
+		session: s, program: p, recorder: recorder, began: time.Now(), signals: takesSignals(lease.Account, p),
+		output: make(chan struct{}), done: make(chan struct{}), transfers: &transfers{session: s, channel: p.Channel},
+	}
 	r.watcher = s.watch(p, r.transfers)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {

@@ -2,8 +2,9 @@ package sshd
 
 import (
 	"context"
-	"path"
+	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/crypto/ssh"
 
@@ -19,15 +20,22 @@ type channel struct {
 	events  *event.Emitter
 	program Program
 
-	envBytes int
-	running  Running   // nil until a program was started
-	resize   chan Size // holds the newest size that the program has not taken yet
-	signals  chan string
-	wg       sync.WaitGroup
+	envs, envBytes int         // what was let in
+	then           func()      // what a request leads to once it was answered, if anything
+	running        Running     // nil until a program was started
+	exited         atomic.Bool // the program has ended
+	resize         chan Size   // holds the newest size that the program has not taken yet
+	signals        chan string
+	enough         chan struct{} // closed when the client wants no more output
+	deaf           atomic.Bool   // so it was
+	wg             sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
-	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1), signals: make(chan string, maxSignals)}
+	return &channel{
+		conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number},
+		resize: make(chan Size, 1), signals: make(chan string, maxSignals), enough: make(chan struct{}),
+	}
 }
 
 // serve handles requests in the order in which they come until the client, or
@@ -37,19 +45,14 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
-		accepted := c.request(ctx, r)
-		_ = r.Reply(accepted, nil)
-		if accepted && startsProgram(r.Type) {
-			c.afterStart(ctx, cancel)
+		c.then = nil
+		_ = r.Reply(c.request(ctx, r), nil)
+		if c.then != nil {
+			c.then()
 		}
 	}
 	cancel() // the client closed the channel: whatever runs has lost its streams
 	c.wg.Wait()
-	c.ssh.Close()
-}
-
-func startsProgram(request string) bool {
-	return request == Shell || request == Exec || request == Subsystem
 }
 
 // request handles one request and says whether it succeeded.
@@ -63,6 +66,8 @@ func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
 		return c.windowChange(r)
 	case "signal":
 		return c.signal(r)
+	case endOfWrite:
+		return c.enoughOutput(r)
 	case Shell, Exec, Subsystem:
 		return c.start(ctx, r)
 	default:
@@ -80,42 +85,71 @@ func (c *channel) report(r *ssh.Request, accepted bool, more ...event.Field) {
 	c.events.Emit(event.ChannelRequest, fields...)
 }
 
+// refuse reports a request that gets no for an answer.
+func (c *channel) refuse(r *ssh.Request) bool {
+	c.report(r, false, event.F("payload", head(r.Payload)))
+	return false
+}
+
+// malformed is the end of a connection whose client sends what cannot be read.
+// sshd says nothing either.
+func (c *channel) malformed(r *ssh.Request) bool {
+	c.refuse(r)
+	c.conn.drop("malformed request")
+	return false
+}
+
+// ptyReq notes what terminal the program will have. A second one is a violation
+// for sshd.
 func (c *channel) ptyReq(r *ssh.Request) bool {
 	var m ptyRequest
-	if ssh.Unmarshal(r.Payload, &m) != nil || !isVariable("TERM", m.Term) || c.program.PTY || c.running != nil {
-		c.report(r, false, event.F("payload", head(r.Payload)))
-		return false
+	switch {
+	case c.running != nil:
+		return c.refuse(r)
+	case c.program.PTY, !decode(r.Payload, &m, &m.Term), !wholeModes(m.Modes):
+		return c.malformed(r)
 	}
-	c.program.PTY, c.program.Term, c.program.Size, c.program.Modes = true, m.Term, Size{m.Columns, m.Rows}, m.Modes
+	c.program.PTY, c.program.Term, c.program.Size, c.program.Modes = true, m.Term, m.size(), m.Modes
 	c.report(r, true, event.F("term", head([]byte(m.Term))), event.F("columns", m.Columns), event.F("rows", m.Rows))
 	return true
 }
 
-// maxEnv and maxEnvBytes bound what a client may put into the environment.
+// maxEnv is sshd's bound of the variables of a channel, maxEnvBytes ours of their
+// names and values: with the longest command they must fit what takes them to the
+// target.
 const (
-	maxEnv      = 128
-	maxEnvBytes = 64 << 10
+	maxEnv      = 129
+	maxEnvBytes = 192 << 10
 )
 
 // env lets a variable in where AcceptEnv matches its name; sshd refuses the
 // others in the same way.
 func (c *channel) env(r *ssh.Request) bool {
 	var m envRequest
-	ok := ssh.Unmarshal(r.Payload, &m) == nil && c.running == nil && c.mayEnter(m)
+	if c.running != nil {
+		return c.refuse(r)
+	}
+	if !decode(r.Payload, &m, &m.Name, &m.Value) {
+		return c.malformed(r)
+	}
+	ok := c.mayEnter(m)
 	if ok {
-		c.program.Env = append(c.program.Env, m.Name+"="+m.Value)
+		c.envs++
 		c.envBytes += len(m.Name) + len(m.Value)
+	}
+	if ok && m.Name != "" && !strings.Contains(m.Name, "=") { // sshd says yes and leaves it out, too
+		c.program.Env = append(c.program.Env, m.Name+"="+m.Value)
 	}
 	c.report(r, ok, event.F("name", head([]byte(m.Name))), event.F("value", head([]byte(m.Value))))
 	return ok
 }
 
 func (c *channel) mayEnter(m envRequest) bool {
-	if len(c.program.Env) >= maxEnv || c.envBytes+len(m.Name)+len(m.Value) > maxEnvBytes || !isVariable(m.Name, m.Value) {
+	if c.envs >= maxEnv || c.envBytes+len(m.Name)+len(m.Value) > maxEnvBytes {
 		return false
 	}
 	for _, pattern := range c.conn.server.cfg.AcceptEnv {
-		if ok, err := path.Match(pattern, m.Name); ok && err == nil {
+		if matches(m.Name, pattern) {
 			return true
 		}
 	}
@@ -124,23 +158,28 @@ func (c *channel) mayEnter(m envRequest) bool {
 
 // windowChange leaves a new size for the running program, in place of one that it
 // has not taken yet. It never waits: the library reads nothing more from the
-// connection, not even its end, while requests pile up here.
+// connection, not even its end, while requests pile up here. sshd says yes also
+// where there is no terminal.
 func (c *channel) windowChange(r *ssh.Request) bool {
 	var m windowChange
-	if ssh.Unmarshal(r.Payload, &m) != nil || !c.program.PTY {
-		c.report(r, false, event.F("payload", head(r.Payload)))
-		return false
+	if !decode(r.Payload, &m) {
+		return c.malformed(r)
 	}
-	size := Size{m.Columns, m.Rows}
-	if c.running == nil {
-		c.program.Size = size
+	switch {
+	case !c.program.PTY:
+		c.report(r, true, event.F("payload", head(r.Payload)))
+		return true
+	case c.running == nil:
+		c.program.Size = m.size()
 		return true
 	}
-	select {
-	case <-c.resize:
-	default:
+	c.then = func() {
+		select {
+		case <-c.resize:
+		default:
+		}
+		c.resize <- m.size() // there is room: nobody else sends
 	}
-	c.resize <- size // there is room: nobody else sends
 	return true
 }
 
@@ -152,37 +191,49 @@ const maxSignals = 16
 // delivered are refused.
 func (c *channel) signal(r *ssh.Request) bool {
 	var m signalRequest
-	ok := ssh.Unmarshal(r.Payload, &m) == nil && c.running != nil && len(m.Signal) <= maxSignalName
+	ok := decode(r.Payload, &m, &m.Signal) && takenSignal(m.Signal) && len(c.signals) < maxSignals &&
+		c.running != nil && !c.exited.Load() && c.running.TakesSignals()
 	if ok {
-		select {
-		case c.signals <- m.Signal:
-		default:
-			ok = false
-		}
+		c.then = func() { c.signals <- m.Signal } // there is room: nobody else sends
 	}
 	c.report(r, ok, event.F("payload", head(r.Payload)))
 	return ok
 }
 
-// maxSignalName is more than any name has, in bytes.
-const maxSignalName = 64
+// enoughOutput hears that the client wants no more output; it has no reply. See
+// PROTOCOL of OpenSSH, section 2.1.
+func (c *channel) enoughOutput(r *ssh.Request) bool {
+	if len(r.Payload) > 0 {
+		return c.malformed(r)
+	}
+	c.report(r, true)
+	if c.running != nil && c.deaf.CompareAndSwap(false, true) {
+		close(c.enough)
+	}
+	return false
+}
+
+// sftp is the one subsystem of Debian's sshd_config(5).
+const sftp = "sftp"
 
 // start starts the program that r asks for.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
 	program.Kind = r.Type
-	if r.Type != Shell {
-		var m commandRequest
-		if ssh.Unmarshal(r.Payload, &m) != nil {
-			c.report(r, false, event.F("payload", head(r.Payload)))
-			return false
+	var m commandRequest
+	switch {
+	case c.running != nil: // one program a channel: RFC 4254, section 6.5
+		return c.refuse(r)
+	case r.Type == Shell:
+		if len(r.Payload) > 0 {
+			return c.malformed(r)
 		}
-		program.Command = m.Command
+	case !decode(r.Payload, &m, &m.Command):
+		return c.malformed(r)
+	case r.Type == Subsystem && m.Command != sftp:
+		return c.refuse(r)
 	}
-	if c.running != nil { // one program a channel: RFC 4254, section 6.5
-		c.report(r, false, event.F("payload", head(r.Payload)))
-		return false
-	}
+	program.Command = m.Command
 	running, err := c.session.Start(ctx, program)
 	if err != nil {
 		c.conn.server.cfg.Log.Warn("cannot start a program", "session", c.conn.id, "channel", program.Channel, "error", err)
@@ -190,18 +241,18 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 		return false
 	}
 	c.running = running
+	c.then = func() { c.serveProgram(ctx) } // the client has its reply by then
 	return true
 }
 
-// afterStart lets the program's bytes flow; the client has its reply by now.
-func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
+// serveProgram lets the program's bytes flow.
+func (c *channel) serveProgram(ctx context.Context) {
 	c.wg.Go(func() {
 		defer c.conn.survive()
-		defer cancel()
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
 			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
-			Exit: c.exit, End: c.end,
+			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: c.endOutput, End: c.end,
 		})
 		if err != nil {
 			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)
@@ -211,6 +262,7 @@ func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
 
 // exit tells the client how the program ended (RFC 4254, section 6.10).
 func (c *channel) exit(e Exit) {
+	c.exited.Store(true)
 	if e.Signal == "" {
 		_, _ = c.ssh.SendRequest("exit-status", false, ssh.Marshal(exitStatus{uint32(e.Status)}))
 		return
@@ -218,9 +270,21 @@ func (c *channel) exit(e Exit) {
 	_, _ = c.ssh.SendRequest("exit-signal", false, ssh.Marshal(exitSignal{Signal: wireSignal(e.Signal), CoreDumped: e.CoreDumped}))
 }
 
-// end tells the client that no more comes (RFC 4254, section 5.3). The client
-// answers in kind, which ends the request loop.
-func (c *channel) end() {
-	_ = c.ssh.CloseWrite()
-	c.ssh.Close()
+// endInput tells the client that nobody reads its input any more. sshd tells only
+// OpenSSH's.
+func (c *channel) endInput() {
+	if knowsEndOfWrite(c.conn.version) {
+		_, _ = c.ssh.SendRequest(endOfWrite, false, nil)
+	}
 }
+
+// endOutput tells the client that no more output comes (RFC 4254, section 5.3),
+// unless it wants none.
+func (c *channel) endOutput() {
+	if !c.deaf.Load() {
+		_ = c.ssh.CloseWrite()
+	}
+}
+
+// end closes the channel. The client answers in kind, which ends the request loop.
+func (c *channel) end() { c.ssh.Close() }

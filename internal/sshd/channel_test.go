@@ -36,7 +36,8 @@ func TestPrograms(t *testing.T) {
 		{"shell", Shell, nil, Program{Kind: Shell}},
 		{"exec", Exec, command("id; uname -a"), Program{Kind: Exec, Command: "id; uname -a"}},
 		{"exec of nothing", Exec, command(""), Program{Kind: Exec}},
-		{"exec of anything", Exec, command("\x00\xff\n"), Program{Kind: Exec, Command: "\x00\xff\n"}},
+		{"exec of anything", Exec, command("\x1b]0;x\a\xff\n"), Program{Kind: Exec, Command: "\x1b]0;x\a\xff\n"}},
+		{"exec with a NUL behind", Exec, command("id\x00"), Program{Kind: Exec, Command: "id"}},
 		{"subsystem", Subsystem, command("sftp"), Program{Kind: Subsystem, Command: "sftp"}},
 	}
 	for _, tt := range tests {
@@ -99,16 +100,15 @@ func TestEnvironment(t *testing.T) {
 		{"lang", "de", false},
 		{"PATH", "/tmp", false},
 		{"", "x", false},
-		{"LC_A=B", "x", false},
-		{"LC_A\x00", "x", false},
-		{"LC_A", "x\x00y", false},
+		{"LC_A=B", "x", true}, // but not set
+		{"LC_a/b[", "\x1b[31m", true},
 	}
 	var want []string
 	for i, tt := range tests {
 		if got := c.ask("env", variable(tt.name, tt.value)); got != tt.want {
 			t.Errorf("env %q=%q: %v, want %v", tt.name, tt.value, got, tt.want)
 		}
-		if tt.want {
+		if tt.want && !strings.Contains(tt.name, "=") {
 			want = append(want, tt.name+"="+tt.value)
 		}
 		e := f.events.wait(t, event.ChannelRequest, i+1)[i]
@@ -151,38 +151,61 @@ func TestEnvironmentIsBounded(t *testing.T) {
 	}
 }
 
+// What sshd cannot read is the end of the connection, without a word.
 func TestMalformedRequests(t *testing.T) {
+	whole := map[string][]byte{
+		"pty-req": terminal("xterm", 80, 24), "env": variable("LANG", "C"), Exec: command("id"), Subsystem: command("sftp"),
+		"window-change": window(80, 24),
+	}
+	bad := map[string][][]byte{
+		"pty-req": {terminal("x\x00y", 80, 24), bytes.Repeat([]byte{'x'}, 5000), ssh.Marshal(ptyRequest{Modes: "\x35\x00"})},
+		"env":     {variable("LC_A\x00B", "x"), variable("LC_A", "x\x00y"), variable("LC_A", "x\x00\x00")},
+		Exec:      {command("id\x00; id")}, Subsystem: {command("sf\x00tp")}, Shell: {command("sh"), {0}}, endOfWrite: {{0}},
+	}
+	for request, payload := range whole {
+		bad[request] = append(bad[request], nil, payload[:len(payload)-1], append(bytes.Clone(payload), 0), bytes.Repeat([]byte{0xff}, 64))
+	}
+	f := listen(t, nil)
+	programs := f.started(echo)
+	n := 0
+	for request, payloads := range bad {
+		for _, payload := range payloads {
+			openChannel(t, f.client()).breaks(request, payload)
+			n++
+		}
+	}
+	for _, e := range f.events.wait(t, event.ChannelRequest, n) {
+		if payload, ok := field(e, "payload").(string); !ok || len(payload) > maxPayload || field(e, "accepted") != false {
+			t.Errorf("event of %q has a payload of %d bytes, accepted: %v", field(e, "request"), len(payload), field(e, "accepted"))
+		}
+	}
+	for _, e := range f.events.wait(t, event.ConnectionEnd, n) {
+		if reason := field(e, "reason"); reason != "malformed request" {
+			t.Errorf("connection ended for the reason %q", reason)
+		}
+	}
+	if len(programs) != 0 {
+		t.Fatal("something was started")
+	}
+}
+
+func TestRefusedRequests(t *testing.T) {
 	f := listen(t, nil)
 	programs := f.started(echo)
 	c := openChannel(t, f.client())
-	whole := map[string][]byte{
-		"pty-req": terminal("xterm", 80, 24), "env": variable("LANG", "C"), Exec: command("id"), Subsystem: command("sftp"),
-	}
-	for request, payload := range whole {
-		for name, bad := range map[string][]byte{
-			"empty": nil, "cut": payload[:len(payload)-1], "too long": append(bytes.Clone(payload), 0), "garbage": bytes.Repeat([]byte{0xff}, 64),
-		} {
-			if c.ask(request, bad) {
-				t.Errorf("%s with a payload that is %s was accepted", request, name)
-			}
-		}
-	}
-	for name, bad := range map[string][]byte{"NUL in TERM": terminal("x\x00y", 80, 24), "huge": bytes.Repeat([]byte{'x'}, 5000)} {
-		if c.ask("pty-req", bad) {
-			t.Errorf("pty-req with %s was accepted", name)
-		}
-	}
 	for _, unknown := range []string{"x11-req", "auth-agent-req@openssh.com", "signal", "exit-status", "", "\x00"} {
 		if c.ask(unknown, bytes.Repeat([]byte("p"), 2*maxPayload)) {
 			t.Errorf("request %q was accepted", unknown)
 		}
 	}
-	for _, e := range f.events.wait(t, event.ChannelRequest, 1) {
-		if field(e, "accepted") != false {
-			t.Errorf("event says %q was accepted", field(e, "request"))
+	for _, unknown := range []string{"netconf", "", "SFTP", "sftp\xff"} {
+		if c.ask(Subsystem, command(unknown)) {
+			t.Errorf("subsystem %q was accepted", unknown)
 		}
-		if payload, ok := field(e, "payload").(string); len(payload) > maxPayload || !ok && field(e, "request") != "env" {
-			t.Errorf("event of %q has a payload of %d bytes", field(e, "request"), len(payload))
+	}
+	for _, e := range f.events.wait(t, event.ChannelRequest, 10) {
+		if payload := field(e, "payload").(string); len(payload) > maxPayload || field(e, "accepted") != false {
+			t.Errorf("event of %q has a payload of %d bytes, accepted: %v", field(e, "request"), len(payload), field(e, "accepted"))
 		}
 	}
 	if len(programs) != 0 {
@@ -195,23 +218,17 @@ func TestOneTerminalOneProgram(t *testing.T) {
 	f := listen(t, nil)
 	programs := f.started(untilGone)
 	c := openChannel(t, f.client())
-	if c.ask("window-change", window(1, 2)) {
-		t.Error("window-change without a terminal was accepted")
-	}
+	c.must("window-change", window(1, 2)) // sshd does not look whether there is a terminal
 	c.must("pty-req", terminal("xterm-256color", 80, 24))
-	if c.ask("pty-req", terminal("vt100", 1, 1)) {
-		t.Error("a second pty-req was accepted")
-	}
-	if c.ask("window-change", []byte("bad")) {
-		t.Error("a malformed window-change was accepted")
-	}
 	c.must("window-change", window(132, 50))
 	c.must(Shell, nil)
-	want := Program{Kind: Shell, PTY: true, Term: "xterm-256color", Size: Size{132, 50}, Modes: "\x00"}
+	want := Program{Kind: Shell, PTY: true, Term: "xterm-256color", Size: Size{Columns: 132, Rows: 50, Width: 1320, Height: 500}, Modes: "\x00"}
 	if got := <-programs; !cmp.Equal(got, want) {
 		t.Errorf("started %+v, want %+v", got, want)
 	}
-	for request, payload := range map[string][]byte{Shell: nil, Exec: command("id"), Subsystem: command("sftp"), "pty-req": terminal("x", 1, 1)} {
+	for request, payload := range map[string][]byte{
+		Shell: nil, Exec: command("id"), Subsystem: command("sftp"), "pty-req": terminal("x", 1, 1), "env": variable("LANG", "C"),
+	} {
 		if c.ask(request, payload) {
 			t.Errorf("%s after the start was accepted", request)
 		}
@@ -219,6 +236,9 @@ func TestOneTerminalOneProgram(t *testing.T) {
 	if len(programs) != 0 {
 		t.Error("a second program was started")
 	}
+	c = openChannel(t, f.client())
+	c.must("pty-req", terminal("xterm", 80, 24))
+	c.breaks("pty-req", terminal("vt100", 1, 1))
 }
 
 func TestWindowChangeReachesTheProgram(t *testing.T) {
@@ -238,7 +258,8 @@ func TestWindowChangeReachesTheProgram(t *testing.T) {
 	c := openChannel(t, f.client())
 	c.must("pty-req", terminal("xterm", 80, 24))
 	c.must(Shell, nil)
-	for _, want := range []Size{{100, 30}, {0, 0}, {1<<32 - 1, 1<<32 - 1}} {
+	for _, want := range []Size{{Columns: 100, Rows: 30}, {}, {Columns: 1<<32 - 1, Rows: 1<<32 - 1}} {
+		want.Width, want.Height = 10*want.Columns, 10*want.Rows
 		c.must("window-change", window(want.Columns, want.Rows))
 		if got := <-sizes; got != want {
 			t.Errorf("program got %+v, want %+v", got, want)
@@ -277,7 +298,7 @@ func TestWindowChangesThatNobodyTakes(t *testing.T) {
 		t.Error("another channel does not get on")
 	}
 	close(finish)
-	if got := <-newest; got != (Size{7, 8}) {
+	if got := <-newest; got != (Size{7, 8, 70, 80}) {
 		t.Errorf("the program got %+v, want the newest", got)
 	}
 	if got := c.statuses(); !cmp.Equal(got, []uint32{3}) {
@@ -401,18 +422,42 @@ func (w *wireOrder) Close() error {
 }
 
 func TestOrderOfTheEnd(t *testing.T) {
-	f := prepare(t, nil)
+	for ident, want := range map[string][]string{
+		"SSH-2.0-OpenSSH_9.2p1":  {"data last", "EOF", "exit-status false 00000102", "eow@openssh.com false ", "CLOSE"},
+		"SSH-2.0-OpenSSH_4.3":    {"data last", "EOF", "exit-status false 00000102", "CLOSE"},
+		"SSH-2.0-libssh2_1.10.0": {"data last", "EOF", "exit-status false 00000102", "CLOSE"},
+	} {
+		f := prepare(t, nil)
+		f.started(func(_ context.Context, s Stream) (int, error) {
+			_, err := s.Stdout([]byte("last"))
+			return 258, err
+		})
+		w := &wireOrder{requests: make(chan *ssh.Request, 1)}
+		w.requests <- &ssh.Request{Type: Exec, Payload: command("id")}
+		session := &fakeSession{start: f.start}
+		conn := &connection{server: f.server, events: f.server.cfg.Events, version: ident}
+		newChannel(conn, session, 0, w).serve(t.Context(), w.requests)
+		if diff := cmp.Diff(want, w.sent); diff != "" {
+			t.Errorf("%s: sent (-want +got):\n%s", ident, diff)
+		}
+	}
+}
+
+// A client that wants no more output is not told of its end.
+func TestEnoughOutput(t *testing.T) {
+	f := listen(t, nil)
 	f.started(func(_ context.Context, s Stream) (int, error) {
-		_, err := s.Stdout([]byte("last"))
-		return 258, err
+		<-s.Enough
+		return 3, nil
 	})
-	w := &wireOrder{requests: make(chan *ssh.Request, 1)}
-	w.requests <- &ssh.Request{Type: Exec, Payload: command("id")}
-	session := &fakeSession{start: f.start}
-	conn := &connection{server: f.server, events: f.server.cfg.Events}
-	newChannel(conn, session, 0, w).serve(t.Context(), w.requests)
-	want := []string{"data last", "exit-status false 00000102", "EOF", "CLOSE"}
-	if diff := cmp.Diff(want, w.sent); diff != "" {
-		t.Errorf("sent (-want +got):\n%s", diff)
+	c := openChannel(t, f.client())
+	c.must(Exec, command("yes"))
+	for range 2 {
+		if _, err := c.SendRequest(endOfWrite, false, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := c.statuses(); !cmp.Equal(got, []uint32{3}) {
+		t.Errorf("exit status %d, want one of 3", got)
 	}
 }

@@ -127,11 +127,15 @@ type runFunc func(context.Context, Stream) (int, error)
 func (f runFunc) Serve(ctx context.Context, s Stream) error {
 	status, err := f(ctx, s)
 	if err == nil {
+		s.EndOutput()
 		s.Exit(Exit{Status: status})
+		s.EndInput()
 		s.End()
 	}
 	return err
 }
+
+func (f runFunc) TakesSignals() bool { return true }
 
 // fixture is a server on a loopback address.
 type fixture struct {
@@ -321,6 +325,14 @@ func (c *testChannel) must(request string, payload []byte) {
 	}
 }
 
+// breaks sends a request after which the connection ends without an answer.
+func (c *testChannel) breaks(request string, payload []byte) {
+	c.t.Helper()
+	if ok, err := c.SendRequest(request, true, payload); err == nil {
+		c.t.Errorf("%s with %.100q: the answer is %v, want the end of the connection", request, payload, ok)
+	}
+}
+
 // statuses waits for the channel's end and returns every exit status sent.
 func (c *testChannel) statuses() []uint32 {
 	c.t.Helper()
@@ -358,7 +370,7 @@ func terminal(term string, columns, rows uint32) []byte {
 }
 
 func window(columns, rows uint32) []byte {
-	return ssh.Marshal(windowChange{Columns: columns, Rows: rows})
+	return ssh.Marshal(windowChange{Columns: columns, Rows: rows, Width: 10 * columns, Height: 10 * rows})
 }
 
 // readAll reads until the server closes; a reset is an end too.

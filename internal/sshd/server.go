@@ -89,6 +89,9 @@ type Session interface {
 
 // Running is a program that was started.
 type Running interface {
+	// TakesSignals reports whether sshd would deliver a client's signals to the
+	// program; RFC 4254, section 6.9.
+	TakesSignals() bool
 	// Serve moves bytes until no more can come, and tells the Stream how the
 	// program ended. It returns when the program's evidence is complete, which
 	// may be later than the end of the channel. Its error is for the record.
@@ -121,8 +124,8 @@ type Program struct {
 	Modes   string // encoded terminal modes, RFC 4254 section 8; hostile
 }
 
-// Size is a terminal's size in characters, as the client claims it.
-type Size struct{ Columns, Rows uint32 }
+// Size is a terminal's size in characters and in pixels, as the client claims it.
+type Size struct{ Columns, Rows, Width, Height uint32 }
 
 // Stream connects a program with its channel. Stdin ends with io.EOF when the
 // client has sent EOF.
@@ -134,9 +137,16 @@ type Stream struct {
 	// Signals are the names that the client asks to deliver; RFC 4254, section
 	// 6.9. Hostile.
 	Signals <-chan string
+	// Enough is closed when the client wants no more standard output.
+	Enough <-chan struct{}
+	// EndInput tells the client, once, that the program takes no more input, unless
+	// the input has ended.
+	EndInput func()
 	// Exit tells the client how the program ended. Output may still follow.
 	Exit func(Exit)
-	// End tells the client that nothing more comes, and closes the channel.
+	// EndOutput tells the client that no more output comes. The program may go on.
+	EndOutput func()
+	// End closes the channel.
 	End func()
 }
 

@@ -97,7 +97,10 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err != nil {
 		return err
 	}
-	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes), Log: s.log.Named("session")})
+	s.newServer(keys, &session.Service{
+		Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes), ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes),
+		Log: s.log.Named("session"),
+	})
 	return s.serve(ctx, signals)
 }
 

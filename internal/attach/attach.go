@@ -61,7 +61,8 @@ type Stream interface {
 	CloseWrite() error
 	// Copy hands on output until it has ended, and returns nil then. The slices
 	// are valid during the call; on a terminal all goes to stdout, else stdout and
-	// stderr are called concurrently. An error of one of them ends Copy.
+	// stderr are called concurrently. An error of one of them ends Copy, but for
+	// ErrUnread, which only closes a pipe.
 	Copy(stdout, stderr func([]byte) error) error
 	// Exited is closed when Wait would not block.
 	Exited() <-chan struct{}
@@ -76,6 +77,10 @@ type Stream interface {
 
 // ErrClosed is the error of what Close has ended.
 var ErrClosed = errors.New("closed")
+
+// ErrUnread says that nobody reads an output any more: a program that goes on writing
+// there meets SIGPIPE, see pipe(7).
+var ErrUnread = errors.New("output is not read any more")
 
 // Refused is the error of a Login or Start that the leader has answered with no.
 type Refused struct{ Text string } // hostile text, at most 4 KiB

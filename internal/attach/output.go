@@ -139,7 +139,7 @@ func (c *channel) read(f *os.File, to func([]byte) error) error {
 		n, err := f.Read(buffer)
 		if n > 0 {
 			if err := to(buffer[:n]); err != nil {
-				return err
+				return c.unread(f, err)
 			}
 			if n == len(buffer) && n < maxChunk {
 				buffer = make([]byte, 2*n)
@@ -155,6 +155,15 @@ func (c *channel) read(f *os.File, to func([]byte) error) error {
 			return c.lost(err)
 		}
 	}
+}
+
+// unread closes a pipe whose output nobody reads any more, if that is what err says.
+func (c *channel) unread(f *os.File, err error) error {
+	if c.pty || !errors.Is(err, ErrUnread) {
+		return err
+	}
+	shut(f)
+	return nil
 }
 
 // rest hands on what there is now: nothing more is waited for.
@@ -176,7 +185,7 @@ func (c *channel) rest(f *os.File, buffer []byte, to func([]byte) error) error {
 			continue
 		case err == nil && n > 0:
 			if err := to(buffer[:n]); err != nil {
-				return err
+				return c.unread(f, err)
 			}
 			held += n
 			continue

@@ -101,6 +101,15 @@ func recoverChannels(root *os.Root, session *Session, now time.Time) (end time.T
 			c.End = &at
 		}
 	}
+	for i := range session.Forwards {
+		if f := &session.Forwards[i]; f.End == nil {
+			at := earlier(f.Recording.End, now)
+			f.End, f.EndReason = &at, EndCrash
+			if at.After(end) {
+				end = at
+			}
+		}
+	}
 	return earlier(end, now), damage
 }
 

@@ -22,6 +22,9 @@ type (
 	Size = attach.Size
 )
 
+// ErrUnread is that of package attach.
+var ErrUnread = attach.ErrUnread
+
 // Leader starts programs in one container: the session leader in it, or Podman's
 // exec in its place where the image has none.
 type Leader interface {

@@ -73,6 +73,12 @@ func environment(l sshd.Login, account target.Account, p sshd.Program) []string 
 	if p.PTY {
 		env = append(env, "TERM="+p.Term)
 	}
+	if p.Display != "" {
+		env = append(env, "DISPLAY="+p.Display)
+	}
+	if p.AuthSock != "" {
+		env = append(env, "SSH_AUTH_SOCK="+p.AuthSock)
+	}
 	return dedupe(env)
 }
 

@@ -49,7 +49,7 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		defer r.survive()
 		exit = r.exit(client)
 	})
-	err := r.stream.Copy(r.tee(r.recorder.Output, client.Stdout), r.tee(r.recorder.Stderr, client.Stderr))
+	err := r.stream.Copy(r.untilUnread(client, r.tee(r.recorder.Output, client.Stdout)), r.tee(r.recorder.Stderr, client.Stderr))
 	close(r.done)
 	if err != nil {
 		_ = r.stream.Close() // its exit is not awaited
@@ -105,6 +105,21 @@ func (r *running) tee(rec func([]byte) error, client func([]byte) (int, error)) 
 		}
 		_, err := client(p)
 		return err
+	}
+}
+
+// untilUnread is to, until the client reads no more. As with sshd, a program that
+// then goes on writing to a pipe meets SIGPIPE, see pipe(7).
+func (r *running) untilUnread(client sshd.Stream, to func([]byte) error) func([]byte) error {
+	return func(p []byte) error {
+		select {
+		case <-client.Unread:
+			if !r.program.PTY {
+				return pool.ErrUnread
+			}
+		default:
+		}
+		return to(p)
 	}
 }
 
@@ -186,11 +201,11 @@ func (r *running) cause(err error) error {
 func (r *running) finish(served error) error {
 	s := r.session
 	sum, err := r.recorder.End()
-	s.putAway(r)
+	s.putAway(r.recorder)
 	if errors.Is(served, record.ErrQuota) {
 		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
 	} else if err != nil {
-		s.recordingFailed(r, err)
+		s.recordingFailed(sum, err)
 	}
 	p := r.program
 	end := time.Now().UTC()

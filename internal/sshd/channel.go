@@ -20,20 +20,23 @@ type channel struct {
 	program Program
 
 	envBytes int
+	display  int       // of X11, with program.Display
 	running  Running   // nil until a program was started
 	resize   chan Size // holds the newest size that the program has not taken yet
 	signals  chan string
+	unread   chan struct{} // closed when the client reads no more standard output
 	wg       sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
-	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1), signals: make(chan string, maxSignals)}
+	return &channel{conn: c, session: s, ssh: ch, events: c.events, program: Program{Channel: number}, resize: make(chan Size, 1), signals: make(chan string, maxSignals), unread: make(chan struct{})}
 }
 
 // serve handles requests in the order in which they come until the client, or
 // the program's end, closes the channel.
 func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer c.freeDisplay()
 	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
@@ -63,6 +66,14 @@ func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
 		return c.windowChange(r)
 	case "signal":
 		return c.signal(r)
+	case "break":
+		return c.breakRequest(r)
+	case eowRequest:
+		return c.eow(r)
+	case "x11-req":
+		return c.x11(r)
+	case "auth-agent-req@openssh.com":
+		return c.agent(r)
 	case Shell, Exec, Subsystem:
 		return c.start(ctx, r)
 	default:
@@ -170,7 +181,7 @@ const maxSignalName = 64
 // start starts the program that r asks for.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
-	program.Kind = r.Type
+	program.Kind, program.AuthSock = r.Type, c.conn.agent.socket()
 	if r.Type != Shell {
 		var m commandRequest
 		if ssh.Unmarshal(r.Payload, &m) != nil {
@@ -200,7 +211,7 @@ func (c *channel) afterStart(ctx context.Context, cancel context.CancelFunc) {
 		defer cancel()
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
-			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
+			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals, Unread: c.unread,
 			Exit: c.exit, End: c.end,
 		})
 		if err != nil {

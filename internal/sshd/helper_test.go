@@ -3,6 +3,7 @@ package sshd
 import (
 	"context"
 	"crypto/ed25519"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -95,10 +96,66 @@ type fakeSession struct {
 	login Login
 	start func(context.Context, Program) (Running, error)
 
+	forward func(Forward) (Sink, error)
+
 	prepared atomic.Int32
 
-	mu     sync.Mutex // guards closed
+	mu     sync.Mutex // guards all below
 	closed []string
+	sinks  []*fakeSink
+}
+
+// Forward keeps what comes, unless the test says otherwise.
+func (s *fakeSession) Forward(_ context.Context, w Forward) (Sink, error) {
+	if s.forward != nil {
+		return s.forward(w)
+	}
+	k := &fakeSink{forward: w, closed: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sinks = append(s.sinks, k)
+	return k, nil
+}
+
+// fakeSink keeps what it is given, up to a limit.
+type fakeSink struct {
+	forward Forward
+	limit   int           // in bytes; 0 is none
+	closed  chan struct{} // closed by Close
+
+	mu     sync.Mutex // guards all below
+	data   []byte
+	reason string
+}
+
+func (k *fakeSink) Write(p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.limit > 0 && len(k.data)+len(p) > k.limit {
+		return 0, errors.New("size limit")
+	}
+	k.data = append(k.data, p...)
+	return len(p), nil
+}
+
+func (k *fakeSink) Close(reason string) {
+	k.mu.Lock()
+	k.reason = reason
+	k.mu.Unlock()
+	close(k.closed) // panics when it is the second time
+}
+
+// end waits until the sink is closed and returns what it was given, and why.
+func (k *fakeSink) end(t *testing.T) (data, reason string) {
+	t.Helper()
+	select {
+	case <-k.closed:
+	case <-time.After(patience):
+		t.Fatal("a sink is not closed")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return string(k.data), k.reason
 }
 
 func (s *fakeSession) Prepare(_ context.Context, wanted bool) {
@@ -144,6 +201,7 @@ type fixture struct {
 	// start is what every session's Start does; the default runs echo.
 	start func(context.Context, Program) (Running, error)
 	open  func(Login) error // when not nil, an error of Open
+	sink  func(Forward) (Sink, error)
 
 	mu       sync.Mutex // guards sessions
 	sessions []*fakeSession
@@ -188,6 +246,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 		Version: testVersion, HostKeys: []ssh.Signer{testHostKey}, LoginGraceTime: patience, MaxAuthTries: 6, MaxSessions: 10,
 		MaxConnections: 100, AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
+		Forwarding: Forwarding{MaxChannels: 100, ChannelTimeout: patience, MaxTime: patience},
 	}
 	cfg.Open = func(_ context.Context, l Login) (Session, error) {
 		if f.open != nil {
@@ -195,7 +254,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 				return nil, err
 			}
 		}
-		s := &fakeSession{login: l, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
+		s := &fakeSession{login: l, forward: f.sink, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
 		f.mu.Lock()
 		f.sessions = append(f.sessions, s)
 		f.mu.Unlock()

@@ -10,6 +10,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -32,6 +33,10 @@ type Config struct {
 	MaxSessions    int           // session channels open at once on a connection
 	MaxConnections int           // connections at once
 	AcceptEnv      []string
+	Forwarding     Forwarding
+
+	ClientAliveInterval time.Duration // of silence before a client is asked; 0 never asks
+	ClientAliveCountMax int           // questions without an answer; 0 never ends a connection
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
@@ -77,6 +82,8 @@ type Session interface {
 	Prepare(ctx context.Context, wanted bool)
 	// Start starts a program. The reply to the client's request waits for it.
 	Start(context.Context, Program) (Running, error)
+	// Forward begins the record of a forward that leads nowhere.
+	Forward(context.Context, Forward) (Sink, error)
 	// Close ends the session when its connection is gone. reason is for the
 	// record.
 	Close(reason string)
@@ -114,6 +121,9 @@ type Program struct {
 	Term    string // TERM; hostile
 	Size    Size
 	Modes   string // encoded terminal modes, RFC 4254 section 8; hostile
+
+	AuthSock string // SSH_AUTH_SOCK, empty where no agent is forwarded
+	Display  string // DISPLAY, the same for X11
 }
 
 // Size is a terminal's size in characters, as the client claims it.
@@ -129,6 +139,8 @@ type Stream struct {
 	// Signals are the names that the client asks to deliver; RFC 4254, section
 	// 6.9. Hostile.
 	Signals <-chan string
+	// Unread is closed when the client reads no more standard output.
+	Unread <-chan struct{}
 	// Exit tells the client how the program ended. Output may still follow.
 	Exit func(Exit)
 	// End tells the client that nothing more comes, and closes the channel.
@@ -139,6 +151,7 @@ type Stream struct {
 type Server struct {
 	cfg     Config
 	hashing hashing
+	sinks   atomic.Int64 // forwards open on all connections
 
 	mu       sync.Mutex // guards all below
 	closing  bool

@@ -31,7 +31,7 @@ type Service struct {
 	MaxBytes int64 // recorded bytes a channel
 	// ForwardMaxBytes is what the recording of a forward may take on disk.
 	ForwardMaxBytes int64
-	Log      hclog.Logger
+	Log             hclog.Logger
 }
 
 // The record of a session must stay within what can be read back: these bound

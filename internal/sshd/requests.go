@@ -20,14 +20,16 @@ func (c *channel) malformed(r *ssh.Request) bool {
 	return false
 }
 
-// breakRequest answers RFC 4335. A pseudo-terminal takes a break and does nothing.
+// breakRequest answers RFC 4335. A pseudo-terminal, which sshd looks for only when a
+// program has it, takes a break and does nothing.
 func (c *channel) breakRequest(r *ssh.Request) bool {
 	var m breakRequest
 	if ssh.Unmarshal(r.Payload, &m) != nil {
 		return c.malformed(r)
 	}
-	c.report(r, c.program.PTY, event.F("payload", head(r.Payload)))
-	return c.program.PTY
+	ok := c.program.PTY && c.running != nil
+	c.report(r, ok, event.F("payload", head(r.Payload)))
+	return ok
 }
 
 // eow makes the program's standard output one that nobody reads. Who wants a reply

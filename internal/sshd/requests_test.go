@@ -25,7 +25,9 @@ func TestBreak(t *testing.T) {
 		t.Error("a break without a terminal")
 	}
 	c.must("pty-req", terminal("xterm", 80, 24))
-	c.must("break", half)
+	if c.ask("break", half) {
+		t.Error("a break without a program")
+	}
 	c.must(Shell, nil)
 	c.must("break", half)
 	if got := fields(f.events.wait(t, event.ChannelRequest, 2)[0], "request", "accepted"); !cmp.Equal(got, []any{"break", false}) {

@@ -417,6 +417,33 @@ func TestFirstError(t *testing.T) {
 	}
 }
 
+// TestUnread: a pipe that nobody reads any more breaks, and nothing else ends.
+func TestUnread(t *testing.T) {
+	s := newFake(t, nil)
+	c := s.start(s.connect())
+	p := s.program(1)
+	broken := make(chan error, 1)
+	go func() {
+		for {
+			if _, err := p.out.WriteString("y\n"); err != nil {
+				broken <- err
+				_, _ = p.err.WriteString("broken")
+				p.out.Close()
+				p.err.Close()
+				return
+			}
+		}
+	}()
+	var stderr bytes.Buffer
+	err := c.Copy(func([]byte) error { return ErrUnread }, func(b []byte) error { stderr.Write(b); return nil })
+	if err != nil || stderr.String() != "broken" {
+		t.Errorf("Copy = %v, %q", err, stderr.String())
+	}
+	if err := <-broken; !errors.Is(err, syscall.EPIPE) {
+		t.Errorf("the program met %v", err)
+	}
+}
+
 // TestChunks: bulk comes in large pieces, a key in a small buffer.
 func TestChunks(t *testing.T) {
 	s := newFake(t, nil)

@@ -103,11 +103,14 @@ func recoverChannels(root *os.Root, session *Session, now time.Time) (end time.T
 	}
 	for i := range session.Forwards {
 		if f := &session.Forwards[i]; f.End == nil {
-			at := earlier(f.Recording.End, now)
-			f.End, f.EndReason = &at, EndCrash
-			if at.After(end) {
-				end = at
+			if f.Recording.End.After(end) {
+				end = f.Recording.End
 			}
+			at := earlier(f.Recording.End, now)
+			if f.Recording.End.IsZero() {
+				at = earlier(end, now)
+			}
+			f.End, f.EndReason = &at, EndCrash
 		}
 	}
 	return earlier(end, now), damage

@@ -59,6 +59,14 @@ func TestProgram(t *testing.T) {
 			sshd.Program{Kind: sshd.Shell, Env: []string{"LANG=first", "HOME=/tmp", "PATH=/evil", "SSH_CLIENT=1.2.3.4 1 1", "LC_A=x", "LANG=last", "TERM=dumb"}},
 			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, Env: with([]string{"LC_A=x", "LANG=last", "TERM=dumb"}, rootEnv)},
 		},
+		{
+			"agent and display", v4, root,
+			sshd.Program{Kind: sshd.Shell, Env: []string{"DISPLAY=evil:0"}, Display: "localhost:10.0", AuthSock: "/tmp/ssh-XXXXXXXXXX/agent.7"},
+			pool.Program{
+				User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"},
+				Env: with(nil, rootEnv, "DISPLAY=localhost:10.0", "SSH_AUTH_SOCK=/tmp/ssh-XXXXXXXXXX/agent.7"),
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

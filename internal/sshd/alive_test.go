@@ -1,6 +1,8 @@
 package sshd
 
 import (
+	"net"
+	"syscall"
 	"testing"
 	"time"
 
@@ -99,6 +101,42 @@ func TestDeafClientIsLeftAlone(t *testing.T) {
 	<-requests
 	if _, _, err := conn.SendRequest("x", true, nil); err != nil {
 		t.Error(err)
+	}
+}
+
+// TCPKeepAlive has the kernel's times: those of Go would show on the wire.
+func TestTCPKeepAlive(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	client, err := net.Dial("tcp", l.Addr().String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer client.Close()
+	c, err := l.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	newConnection(prepare(t, nil).server, c)
+	raw, err := c.(*net.TCPConn).SyscallConn()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got [4]int
+	err = raw.Control(func(fd uintptr) {
+		for i, option := range [][2]int{
+			{syscall.SOL_SOCKET, syscall.SO_KEEPALIVE}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPIDLE},
+			{syscall.IPPROTO_TCP, syscall.TCP_KEEPINTVL}, {syscall.IPPROTO_TCP, syscall.TCP_KEEPCNT},
+		} {
+			got[i], _ = syscall.GetsockoptInt(int(fd), option[0], option[1])
+		}
+	})
+	if want := [4]int{1, 7200, 75, 9}; err != nil || got != want {
+		t.Errorf("%v, %v, want %v", got, err, want)
 	}
 }
 

@@ -71,7 +71,7 @@ func FuzzGlobalRequests(f *testing.F) {
 			t.Errorf("listening %v", g.listening)
 		}
 		for l := range g.listening {
-			if l.path == "" && (l.port == 0 || l.port > 0xffff || l.port == 22) || len(l.path) >= maxSocketPath || strings.ContainsRune(l.address+l.path, 0) {
+			if !l.isPath && (l.port == 0 || l.port == 22) || l.isPath && len(l.address) >= maxSocketPath || strings.ContainsRune(l.address, 0) {
 				t.Errorf("listening %#v", l)
 			}
 		}

@@ -40,7 +40,7 @@ type globals struct {
 type listener struct {
 	address string
 	port    uint32
-	path    string
+	isPath  bool
 }
 
 func newGlobals(c *connection, conn *ssh.ServerConn) *globals {
@@ -110,11 +110,12 @@ func (g *globals) tcpip(r *ssh.Request) (ok bool, payload []byte) {
 
 // listen notes a port that the client may believe to be open, if it can be one.
 func (g *globals) listen(l listener) bool {
-	taken := l.port == 22 || l.port == uint32(g.conn.local.Port()) // ours
+	port := uint16(l.port)                             // sshd does not look at the rest either
+	taken := port == 22 || port == g.conn.local.Port() // ours
 	for other := range g.listening {
-		taken = taken || other.path == "" && other.port == l.port
+		taken = taken || !other.isPath && uint16(other.port) == port
 	}
-	if !g.conn.server.cfg.Forwarding.TCPRemote || taken || l.port > 0xffff || len(l.address) > maxListenHost || len(g.listening) >= maxListening {
+	if !g.conn.server.cfg.Forwarding.TCPRemote || taken || len(l.address) > maxListenHost || len(g.listening) >= maxListening {
 		return false
 	}
 	g.listening[l] = true
@@ -139,15 +140,15 @@ func (g *globals) streamlocal(r *ssh.Request) bool {
 		return false
 	}
 	allowed := g.conn.server.cfg.Forwarding.StreamlocalRemote
-	l := listener{path: m.Path}
+	l := listener{address: m.Path, isPath: true}
 	known := g.listening[l]
 	ok := known
 	if r.Type == cancelStreamlocal {
 		delete(g.listening, l)
-	} else if ok = allowed && !known && m.Path != "" && len(m.Path) < maxSocketPath && len(g.listening) < maxListening; ok {
+	} else if ok = allowed && !known && len(m.Path) < maxSocketPath && len(g.listening) < maxListening; ok {
 		g.listening[l] = true
 	}
-	g.reportListen(r, listener{address: m.Path}, allowed, ok)
+	g.reportListen(r, l, allowed, ok)
 	return ok
 }
 

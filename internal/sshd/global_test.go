@@ -70,7 +70,8 @@ func TestRemoteForwardSink(t *testing.T) {
 		{tcpipForward, addressAndPort{"", 8080}, false},
 		{tcpipForward, addressAndPort{"127.0.0.1", 8080}, false}, // taken
 		{tcpipForward, addressAndPort{"", 22}, false},            // ours
-		{tcpipForward, addressAndPort{"", 65536}, false},
+		{tcpipForward, addressAndPort{"", 65536 + 8080}, false},  // the same
+		{tcpipForward, addressAndPort{"", 65536 + 9090}, true},
 		{tcpipForward, addressAndPort{strings.Repeat("a", maxListenHost+1), 8081}, false},
 		{tcpipForward, struct {
 			Address string
@@ -83,7 +84,7 @@ func TestRemoteForwardSink(t *testing.T) {
 		{tcpipForward, addressAndPort{"127.0.0.1", 8080}, true},
 		{streamlocalForward, socketPath{"/tmp/x"}, true},
 		{streamlocalForward, socketPath{"/tmp/x"}, false},
-		{streamlocalForward, socketPath{""}, false},
+		{streamlocalForward, socketPath{""}, true}, // unix(7), autobind
 		{streamlocalForward, socketPath{strings.Repeat("x", maxSocketPath)}, false},
 		{cancelStreamlocal, socketPath{"/tmp/x"}, true},
 		{cancelStreamlocal, socketPath{"/tmp/x"}, false},
@@ -97,7 +98,7 @@ func TestRemoteForwardSink(t *testing.T) {
 	if got := fields(events[1], "request", "address", "port", "policy", "accepted"); !cmp.Equal(got, []any{tcpipForward, "", uint32(8080), "sink", true}) {
 		t.Errorf("event has %q", got)
 	}
-	if got := fields(events[12], "address", "port", "accepted"); !cmp.Equal(got, []any{"/tmp/x", uint32(0), true}) {
+	if got := fields(events[13], "address", "port", "accepted"); !cmp.Equal(got, []any{"/tmp/x", uint32(0), true}) {
 		t.Errorf("event has %q", got)
 	}
 }
@@ -173,31 +174,34 @@ func TestNoMoreSessions(t *testing.T) {
 	}
 }
 
-// A session that waits to be answered when no-more-sessions comes is from before.
+// A session that waits to be answered when no-more-sessions comes is from before:
+// ssh(1) opens its session and sends the other at once.
 func TestNoMoreSessionsSparesWhatWaits(t *testing.T) {
 	f := prepare(t, nil)
-	c := &connection{server: f.server, events: f.server.cfg.Events}
-	cs := newChannels(c, nil)
-	opened, requests := make(chan ssh.NewChannel, 1), make(chan *ssh.Request, 1)
-	waits := &waitingChannel{answered: make(chan bool, 1)}
-	opened <- waits
-	cs.answerWaiting(t.Context(), opened)
-	if len(waits.answered) != 1 {
-		t.Error("the channel still waits")
+	for range 50 {
+		c := &connection{server: f.server, events: f.server.cfg.Events, raw: closedConn{}}
+		opened, requests := make(chan ssh.NewChannel, 1), make(chan *ssh.Request, 1)
+		waits := &waitingChannel{}
+		opened <- waits
+		requests <- &ssh.Request{Type: noMoreSessions}
+		close(opened)
+		close(requests)
+		newChannels(c, nil).serve(t.Context(), opened, newGlobals(c, nil), requests)
+		if !waits.accepted || !c.noMoreSessions.Load() {
+			t.Fatalf("accepted %v, no more sessions %v", waits.accepted, c.noMoreSessions.Load())
+		}
 	}
-	close(opened)
-	close(requests)
-	cs.serve(t.Context(), opened, newGlobals(c, nil), requests)
 }
 
-// waitingChannel is of a type that nobody knows.
-type waitingChannel struct{ answered chan bool }
+// waitingChannel is a session whose client has gone.
+type waitingChannel struct{ accepted bool }
 
 func (w *waitingChannel) Accept() (ssh.Channel, <-chan *ssh.Request, error) {
+	w.accepted = true
 	return nil, nil, errors.New("not here")
 }
-func (w *waitingChannel) Reject(ssh.RejectionReason, string) error { w.answered <- true; return nil }
-func (w *waitingChannel) ChannelType() string                      { return "x" }
+func (w *waitingChannel) Reject(ssh.RejectionReason, string) error { return nil }
+func (w *waitingChannel) ChannelType() string                      { return "session" }
 func (w *waitingChannel) ExtraData() []byte                        { return nil }
 
 // hostKeySigners are keys of all types, with RSA as HostKeys makes it.

@@ -437,7 +437,7 @@ func TestUnread(t *testing.T) {
 	var stderr bytes.Buffer
 	err := c.Copy(func([]byte) error { return ErrUnread }, func(b []byte) error { stderr.Write(b); return nil })
 	if err != nil || stderr.String() != "broken" {
-		t.Errorf("Copy = %v, %q", err, stderr.String())
+		t.Fatalf("Copy = %v, %q", err, stderr.String())
 	}
 	if err := <-broken; !errors.Is(err, syscall.EPIPE) {
 		t.Errorf("the program met %v", err)

@@ -58,7 +58,7 @@ type Sink interface {
 const maxForwards = 1000
 
 // maxSinks bounds the open forwards of all connections: each takes a descriptor and
-// some 40 KiB of memory.
+// some 30 KiB of memory.
 const maxSinks = 4000
 
 // maxHost is more than a name in the DNS has, in bytes; RFC 1035, section 2.3.4.

@@ -76,8 +76,8 @@ func TestDeadClientWithAChannel(t *testing.T) {
 
 // A client that answers stays.
 func TestClientAnswers(t *testing.T) {
-	const interval = 10 * time.Millisecond
-	f := listen(t, alive(interval, 1))
+	const interval, most = 30 * time.Millisecond, 5 // silent it would be gone before 10 questions
+	f := listen(t, alive(interval, most))
 	conn, requests := f.deaf()
 	for range 10 {
 		r := <-requests

@@ -7,11 +7,53 @@ import (
 	"io"
 	"sync"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
 	"github.com/sandtrap/sandtrap/internal/event"
 )
+
+// fakeSink keeps what it is given, up to a limit.
+type fakeSink struct {
+	forward Forward
+	limit   int           // in bytes; 0 is none
+	closed  chan struct{} // closed by Close
+
+	mu     sync.Mutex // guards all below
+	data   []byte
+	reason string
+}
+
+func (k *fakeSink) Write(p []byte) (int, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.limit > 0 && len(k.data)+len(p) > k.limit {
+		return 0, errors.New("size limit")
+	}
+	k.data = append(k.data, p...)
+	return len(p), nil
+}
+
+func (k *fakeSink) Close(reason string) {
+	k.mu.Lock()
+	k.reason = reason
+	k.mu.Unlock()
+	close(k.closed) // panics when it is the second time
+}
+
+// end waits until the sink is closed and returns what it was given, and why.
+func (k *fakeSink) end(t *testing.T) (data, reason string) {
+	t.Helper()
+	select {
+	case <-k.closed:
+	case <-time.After(patience):
+		t.Fatal("a sink is not closed")
+	}
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return string(k.data), k.reason
+}
 
 // A client that floods a sink, on both streams, fills it once; what it goes on
 // sending is bounded by the window, and other channels go on.

@@ -3,7 +3,6 @@ package sshd
 import (
 	"context"
 	"crypto/ed25519"
-	"errors"
 	"io"
 	"net"
 	"strings"
@@ -115,47 +114,6 @@ func (s *fakeSession) Forward(_ context.Context, w Forward) (Sink, error) {
 	defer s.mu.Unlock()
 	s.sinks = append(s.sinks, k)
 	return k, nil
-}
-
-// fakeSink keeps what it is given, up to a limit.
-type fakeSink struct {
-	forward Forward
-	limit   int           // in bytes; 0 is none
-	closed  chan struct{} // closed by Close
-
-	mu     sync.Mutex // guards all below
-	data   []byte
-	reason string
-}
-
-func (k *fakeSink) Write(p []byte) (int, error) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	if k.limit > 0 && len(k.data)+len(p) > k.limit {
-		return 0, errors.New("size limit")
-	}
-	k.data = append(k.data, p...)
-	return len(p), nil
-}
-
-func (k *fakeSink) Close(reason string) {
-	k.mu.Lock()
-	k.reason = reason
-	k.mu.Unlock()
-	close(k.closed) // panics when it is the second time
-}
-
-// end waits until the sink is closed and returns what it was given, and why.
-func (k *fakeSink) end(t *testing.T) (data, reason string) {
-	t.Helper()
-	select {
-	case <-k.closed:
-	case <-time.After(patience):
-		t.Fatal("a sink is not closed")
-	}
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	return string(k.data), k.reason
 }
 
 func (s *fakeSession) Prepare(_ context.Context, wanted bool) {

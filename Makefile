@@ -27,7 +27,7 @@ help: ## list the targets
 version: # what the scripts ask for
 	@echo $(VERSION)
 
-build: build/session-leader build/handover ## build/sandtrap, its helper, and the session leader of targets
+build: build/session-leader build/handover build/podman-filter ## build/sandtrap, its helpers, and the session leader of targets
 	$(GO) build $(GOFLAGS_ALL) -ldflags "-X main.version=$(VERSION)" -o build/sandtrap ./cmd/sandtrap
 
 # The leader lies in targets, where nothing may name the product: the import path
@@ -44,6 +44,10 @@ build/session-leader:
 .PHONY: build/handover
 build/handover:
 	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/handover
+
+.PHONY: build/podman-filter
+build/podman-filter:
+	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/podman-filter
 
 run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
 	packaging/disposable/run
@@ -84,14 +88,15 @@ install: ## what is built, below DESTDIR
 	install -Dm644 packaging/sysusers.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/sysusers.d
 	install -Dm644 packaging/tmpfiles.d/sandtrap.conf -t $(DESTDIR)$(prefix)/lib/tmpfiles.d
 	install -Dm644 packaging/catalog/sandtrap.catalog -t $(DESTDIR)$(prefix)/lib/systemd/catalog
-	install -Dm644 packaging/pods/environment -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
+	install -Dm644 packaging/pods/environment packaging/pods/seccomp.json -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
 	install -Dm644 packaging/pods/containers.conf -t $(DESTDIR)$(prefix)/lib/sandtrap/pods/containers
-	install -Dm755 packaging/libexec/* build/handover -t $(DESTDIR)$(prefix)/libexec/sandtrap
+	install -Dm755 packaging/libexec/* build/handover build/podman-filter -t $(DESTDIR)$(prefix)/libexec/sandtrap
 	install -Dm644 quadlet/* -t $(DESTDIR)$(prefix)/share/containers/systemd
 	tar --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX -cf - containerfiles | tar -C $(DESTDIR)$(prefix)/lib/sandtrap -xf -
 	install -Dm755 build/session-leader -t $(DESTDIR)$(prefix)/lib/sandtrap/containerfiles/debian
 	install -Dm640 packaging/config/sandtrap.yaml -t $(DESTDIR)/etc/sandtrap
 	install -d $(DESTDIR)/etc/sandtrap/conf.d
+	install -Dm644 internal/persona/*.conf -t $(DESTDIR)$(prefix)/share/sandtrap/personas
 	install -Dm644 packaging/config/sandtrap.full.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
 	for page in $(MAN_PAGES); do \
 		install -Dm644 $$page -t $(DESTDIR)$(prefix)/share/man/man$${page##*.} || exit; done

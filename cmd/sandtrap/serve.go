@@ -25,6 +25,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // socketName is the FileDescriptorName= of our sockets.
@@ -97,10 +98,9 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err != nil {
 		return err
 	}
-	s.newServer(keys, &session.Service{
-		Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes), ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes),
-		Log: s.log.Named("session"),
-	})
+	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
+		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes),
+		Transfers:       transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 
@@ -236,7 +236,7 @@ func (s *service) dial(ctx context.Context, signals <-chan os.Signal, deadline <
 		s.log.Debug("Podman does not answer yet", "error", err)
 		select {
 		case <-deadline:
-			return nil, hint.Wrap(err, "see systemctl status sandtrap-podman.socket sandtrap-podman.service")
+			return nil, hint.Wrap(err, "see systemctl status sandtrap-filter.service sandtrap-podman.socket sandtrap-podman.service")
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
 				return nil, fmt.Errorf("stopped by %s before Podman answered: %w", sig, context.Canceled)

@@ -297,7 +297,7 @@ func TestServeFails(t *testing.T) {
 		{"port taken", settings(t.TempDir(), busy.Addr().String(), podman.Socket, ""), "listen on " + busy.Addr().String(), "another SSH server"},
 		{"no state directory", settings(file, freeAddress(t), podman.Socket, ""), "make event directory", "state_dir must be writable"},
 		{"no image", settings(t.TempDir(), freeAddress(t), empty.Socket, ""), "target debian: image localhost/target:latest does not exist", "sandtrap-target-debian-build.service"},
-		{"no Podman", settings(t.TempDir(), freeAddress(t), none, quick), "connect to Podman at " + none, "sandtrap-podman.socket"},
+		{"no Podman", settings(t.TempDir(), freeAddress(t), none, quick), "connect to Podman at " + none, "sandtrap-filter.service"},
 		{"no target", settings(t.TempDir(), freeAddress(t), broken.Socket, quick), "no warm target within 1s: create container from localhost/target:latest: no space left", ""},
 		{"no target in time", settings(t.TempDir(), freeAddress(t), stuck.Socket, quick), "no warm target within 1s: the first is still being made", ""},
 	}

@@ -28,7 +28,9 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 	c := s.cfg.SSH
 	s.server = sshd.New(sshd.Config{
 		Version: c.Version, HostKeys: keys, KexAlgorithms: c.KexAlgorithms, Ciphers: c.Ciphers, MACs: c.MACs,
-		LoginGraceTime: c.LoginGraceTime, PasswordTime: c.PasswordTime, MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
+		LoginGraceTime: c.LoginGraceTime, PasswordTime: c.PasswordTime, FailDelay: c.FailDelay,
+		PasswordAuthentication: c.PasswordAuthentication, KbdInteractiveAuthentication: c.KbdInteractiveAuthentication, PubkeyAuthentication: c.PubkeyAuthentication,
+		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
 		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, Log: s.log.Named("sshd"),

@@ -114,6 +114,9 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	line("Source", "%s", endpoint(s.Source))
 	line("Local", "%s", endpoint(s.Local))
 	line("Client", "%q", s.ClientVersion)
+	if s.HASSH != "" {
+		line("HASSH", "%s", term.Safe(s.HASSH))
+	}
 	line("Login", "%s", loginWords(s.Login))
 	line("Attempts", "%d", len(s.Attempts)+s.AttemptsOmitted)
 	describeAttempts(&b, s, zone)
@@ -198,6 +201,7 @@ func describeChannel(b *strings.Builder, c evidence.Channel) {
 	}
 	fmt.Fprintf(b, "    input %s, output %s, errors %s\n", byteWords(r.InputBytes), byteWords(r.OutputBytes), byteWords(r.StderrBytes))
 	fmt.Fprintf(b, "    %s %s, %s %s\n", term.Safe(r.Raw), byteWords(r.RawBytes), term.Safe(r.Cast), byteWords(r.CastBytes))
+	describeTransfers(b, c)
 }
 
 // shownForwards is how many forwards the text form of show lists.

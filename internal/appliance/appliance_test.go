@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 
 func start() error {
 	if os.Getenv("APPLIANCE_REBOOTED") == "" {
-		for _, unit := range []string{"sandtrap.socket", "sandtrap.service", "sandtrap-podman.socket", "sandtrap-podman.service", "sandtrap-handover.socket", "sandtrap-handover.service"} {
+		for _, unit := range []string{"sandtrap.socket", "sandtrap.service", "sandtrap-podman.socket", "sandtrap-podman.service", "sandtrap-handover.socket", "sandtrap-handover.service", "sandtrap-filter.socket", "sandtrap-filter.service"} {
 			if state, _ := output("systemctl", "is-active", unit); state != "inactive" {
 				return fmt.Errorf("%s is %s before it was enabled", unit, state)
 			}

@@ -1,13 +1,17 @@
 // Package config turns files, environment and flags into one checked Config.
 //
-// Built-in defaults flow in first, then the main file, its drop-ins, the
+// Built-in defaults flow in first, then a persona, the main file, its drop-ins, the
 // environment and the command line; each layer overrides the one before, and a
 // list replaces a list. What comes out is either a Config that every other
 // package may rely on without checking again, or Problems: one line each, with
 // the file, line and key to blame.
 package config
 
-import "time"
+import (
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/persona"
+)
 
 // DefaultPath is where the main file is looked for when none is named.
 const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
@@ -23,6 +27,7 @@ type Config struct {
 	Target     Target     `koanf:"target"`
 	Limits     Limits     `koanf:"limits"`
 	Recording  Recording  `koanf:"recording"`
+	Transfers  Transfers  `koanf:"transfers"`
 	StateDir   string     `koanf:"state_dir"` // absolute path
 	Log        Log        `koanf:"log"`
 }
@@ -30,22 +35,26 @@ type Config struct {
 // SSH says what the server looks like on the wire. Keys shared with
 // sshd_config(5) keep its words and its meaning.
 type SSH struct {
-	Listen         []string      `koanf:"listen"`         // "address:port", used only without socket activation
-	Version        string        `koanf:"version"`        // what follows "SSH-2.0-", RFC 4253 section 4.2
-	HostKeys       []string      `koanf:"host_keys"`      // of KeyEd25519, KeyECDSA, KeyRSA
-	KexAlgorithms  []string      `koanf:"kex_algorithms"` // in the order offered, as Ciphers and MACs
-	Ciphers        []string      `koanf:"ciphers"`
-	MACs           []string      `koanf:"macs"`
-	LoginGraceTime time.Duration `koanf:"login_grace_time"`
-	PasswordTime   time.Duration `koanf:"password_time"` // of the check of a password, about
-	MaxAuthTries   int           `koanf:"max_auth_tries"`
-	MaxSessions    int           `koanf:"max_sessions"`    // session channels open at once on one connection
-	MaxConnections int           `koanf:"max_connections"` // connections at once
-	AcceptEnv      []string      `koanf:"accept_env"`      // patterns with * and ?
-	DrainTimeout   time.Duration `koanf:"drain_timeout"`   // how long a stop waits for connections to end by themselves
-
-	ClientAliveInterval time.Duration `koanf:"client_alive_interval"`  // of silence, before a client is asked; 0 never asks
-	ClientAliveCountMax int           `koanf:"client_alive_count_max"` // questions without an answer; 0 never ends a connection
+	Listen                       []string      `koanf:"listen"`         // "address:port", used only without socket activation
+	Persona                      string        `koanf:"persona"`        // sets the defaults of the keys below; one of package persona's, or an absolute path
+	Version                      string        `koanf:"version"`        // what follows "SSH-2.0-", RFC 4253 section 4.2
+	HostKeys                     []string      `koanf:"host_keys"`      // of KeyEd25519, KeyECDSA, KeyRSA
+	KexAlgorithms                []string      `koanf:"kex_algorithms"` // in the order offered, as Ciphers and MACs
+	Ciphers                      []string      `koanf:"ciphers"`
+	MACs                         []string      `koanf:"macs"`
+	LoginGraceTime               time.Duration `koanf:"login_grace_time"`
+	PasswordTime                 time.Duration `koanf:"password_time"` // of the check of a password, about
+	FailDelay                    time.Duration `koanf:"fail_delay"`    // of the answer to a wrong password, about; see pam_fail_delay(3)
+	MaxAuthTries                 int           `koanf:"max_auth_tries"`
+	PasswordAuthentication       bool          `koanf:"password_authentication"`
+	KbdInteractiveAuthentication bool          `koanf:"kbd_interactive_authentication"`
+	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
+	MaxSessions                  int           `koanf:"max_sessions"`           // session channels open at once on one connection
+	MaxConnections               int           `koanf:"max_connections"`        // connections at once
+	AcceptEnv                    []string      `koanf:"accept_env"`             // patterns with * and ?
+	DrainTimeout                 time.Duration `koanf:"drain_timeout"`          // how long a stop waits for connections to end by themselves
+	ClientAliveInterval          time.Duration `koanf:"client_alive_interval"`  // of silence, before a client is asked; 0 never asks
+	ClientAliveCountMax          int           `koanf:"client_alive_count_max"` // questions without an answer; 0 never ends a connection
 }
 
 // The names that SSH.HostKeys may hold.
@@ -181,6 +190,13 @@ type Recording struct {
 	MaxBytes Bytes `koanf:"max_bytes"`
 }
 
+// Transfers bounds the content that is kept of transferred files. Nothing is kept
+// with 0.
+type Transfers struct {
+	MaxFileBytes    Bytes `koanf:"max_file_bytes"`
+	MaxSessionBytes Bytes `koanf:"max_session_bytes"`
+}
+
 // Log says how diagnostics are written. Events do not take this way.
 type Log struct {
 	Level  LogLevel  `koanf:"level"`
@@ -210,15 +226,15 @@ const (
 	FormatJournal LogFormat = "journal"
 )
 
-// Default returns the configuration of a host without any file. The algorithm
-// lists are those of a hardened Debian 12 sshd, which golang.org/x/crypto/ssh
-// can match exactly.
+// Default returns the configuration of a host without any file, with what its
+// persona sets.
 func Default() Config {
 	return Config{
 		SSH: SSH{
 			Listen:   []string{"0.0.0.0:2222", "[::]:2222"},
+			Persona:  persona.Default,
 			Version:  "OpenSSH_9.2p1 Debian-2+deb12u10",
-			HostKeys: []string{KeyEd25519, KeyECDSA, KeyRSA},
+			HostKeys: []string{KeyRSA, KeyECDSA, KeyEd25519},
 			KexAlgorithms: []string{
 				"curve25519-sha256", "curve25519-sha256@libssh.org",
 				"diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256",
@@ -227,17 +243,18 @@ func Default() Config {
 				"chacha20-poly1305@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr",
 				"aes128-gcm@openssh.com", "aes256-gcm@openssh.com",
 			},
-			MACs:           []string{"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
-			LoginGraceTime: 2 * time.Minute,
-			PasswordTime:   60 * time.Millisecond,
-			MaxAuthTries:   6,
-			MaxSessions:    10,
-			MaxConnections: 256,
-			AcceptEnv:      []string{"LANG", "LC_*"},
-			DrainTimeout:   5 * time.Second,
-
-			ClientAliveInterval: 0,
-			ClientAliveCountMax: 3,
+			MACs:                   []string{"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"},
+			LoginGraceTime:         2 * time.Minute,
+			PasswordTime:           60 * time.Millisecond,
+			FailDelay:              2 * time.Second,
+			MaxAuthTries:           6,
+			PasswordAuthentication: true,
+			PubkeyAuthentication:   true,
+			MaxSessions:            10,
+			MaxConnections:         256,
+			AcceptEnv:              []string{"LANG", "LC_*"},
+			DrainTimeout:           5 * time.Second,
+			ClientAliveCountMax:    3,
 		},
 		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
 		Forwarding: Forwarding{
@@ -267,7 +284,7 @@ func Default() Config {
 			RetainAge:    0,
 			RetainBytes:  10 * GiB,
 		},
-		Podman: Podman{Socket: "/run/sandtrap-pods/podman.sock", Handover: "/run/sandtrap-pods/handover.sock"},
+		Podman: Podman{Socket: "/run/sandtrap-pods/filter.sock", Handover: "/run/sandtrap-pods/handover.sock"},
 		Target: Target{
 			Name:     "debian",
 			Image:    "localhost/sandtrap-target-debian:latest",
@@ -280,6 +297,7 @@ func Default() Config {
 		},
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB},
+		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
 		StateDir:  "/var/lib/sandtrap",
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}

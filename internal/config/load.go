@@ -45,12 +45,22 @@ type Loaded struct {
 // Load reads all layers and checks the result. Whatever is wrong in any of them
 // comes back as Problems, one line each.
 func Load(o LoadOptions) (*Loaded, error) {
+	first := newLoader()
+	first.read(o)
+	// Only now it is known which persona lies beneath.
+	name, origin := first.merged.String(personaKey), first.origins[personaKey]
 	l := newLoader()
+	l.add(personaLayer(name, origin))
+	l.read(o)
+	return l.finish()
+}
+
+// read takes all layers above the persona.
+func (l *loader) read(o LoadOptions) {
 	l.readFiles(o)
 	l.addStateDirectory(o.Environ)
 	l.addEnvironment(o.Environ)
 	l.addOverrides(o.Overrides)
-	return l.finish()
 }
 
 // loader gathers layers in koanf and remembers who set what.

@@ -54,6 +54,7 @@ type Kind string
 // The layers, weakest first.
 const (
 	FromDefault     Kind = "default"
+	FromPersona     Kind = "persona"
 	FromFile        Kind = "file"
 	FromEnvironment Kind = "environment"
 	FromFlag        Kind = "flag"
@@ -62,7 +63,7 @@ const (
 // Origin is where a value comes from.
 type Origin struct {
 	Kind Kind   `json:"kind"`
-	Name string `json:"name,omitempty"` // the file's path or the variable's name
+	Name string `json:"name,omitempty"` // the file's path, the persona's or the variable's name
 	Line int    `json:"line,omitempty"` // in the file, from 1; 0 elsewhere
 }
 
@@ -71,6 +72,8 @@ func (o Origin) String() string {
 	switch o.Kind {
 	case FromFile:
 		return o.prefix()
+	case FromPersona:
+		return "persona " + o.prefix()
 	case FromEnvironment:
 		return "environment " + o.Name
 	case FromFlag:
@@ -83,9 +86,9 @@ func (o Origin) String() string {
 // prefix is how an error line starts.
 func (o Origin) prefix() string {
 	switch {
-	case o.Kind == FromFile && o.Line > 0:
+	case (o.Kind == FromFile || o.Kind == FromPersona) && o.Line > 0:
 		return o.Name + ":" + strconv.Itoa(o.Line)
-	case o.Kind == FromFile, o.Kind == FromEnvironment:
+	case o.Kind == FromFile, o.Kind == FromPersona, o.Kind == FromEnvironment:
 		return o.Name
 	case o.Kind == FromFlag:
 		return "command line"

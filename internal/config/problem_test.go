@@ -159,6 +159,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"name", key("target", "name: Debian"), `target.name: "Debian" is not 1 to 32 of a-z, 0-9 and -`},
 		{"account", key("target", "account: 'a:b'"), `target.account: "a:b" is not the name of an account`},
 		{"recording", key("recording", "max_bytes: 0"), "recording.max_bytes: 0 is out of range (1KiB to 1024GiB)"},
+		{"transfers", key("transfers", "max_file_bytes: 2048GiB"), "transfers.max_file_bytes: 2048GiB is out of range (0 to 1024GiB)"},
 		{"state_dir", "state_dir:\n  var/lib\n", `state_dir: "var/lib" is not an absolute path`},
 		{"state_dir dots", "state_dir:\n  /var/../etc\n", `state_dir: "/var/../etc" is not a plain path`},
 		{"root", "state_dir:\n  /\n", `state_dir: "/" is not a plain path`},

@@ -18,6 +18,7 @@ const (
 	ConnectionDeny Kind = "connection.deny"
 	ConnectionEnd  Kind = "connection.close"
 	ClientVersion  Kind = "client.version"
+	ClientKexInit  Kind = "client.kexinit"
 	AuthAttempt    Kind = "auth.attempt"
 	SessionOpen    Kind = "session.open"
 	SessionLease   Kind = "session.lease"
@@ -36,9 +37,13 @@ const (
 	SubsystemStart Kind = "subsystem.start"
 	ProgramExit    Kind = "program.exit"
 	RecordingStop  Kind = "recording.truncate"
+	TransferFile   Kind = "transfer.file"
+	TransferChange Kind = "transfer.change"
+	TransferGap    Kind = "transfer.gap"
 	ChannelClose   Kind = "channel.close"
 	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
+	APIRefuse      Kind = "api.refuse"
 )
 
 // Severity is the syslog priority an event is logged with; see syslog(3).
@@ -81,6 +86,7 @@ var Catalog = []Definition{
 	{ConnectionDeny, "d2ca74d62f5b49ae97fab4af8c724ffb", Notice, "Connection refused", []string{"reason"}},
 	{ConnectionEnd, "90b27e9fb5ba4ac5ae2ca945ed541017", Info, "Connection closed", []string{"duration_ms", "reason"}},
 	{ClientVersion, "6683ad25d6c940f1a430d3d870f6bcd9", Info, "Client identified itself", []string{"client_version"}},
+	{ClientKexInit, "24f202dd7636453b960b0fb49a9aa2a4", Info, "Client offered algorithms", []string{"hassh", "kex_algorithms", "host_key_algorithms", "ciphers", "macs", "compression", "ciphers_to_client", "macs_to_client", "compression_to_client", "languages"}},
 	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
 	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
 	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms", "previous_session", "returned"}},
@@ -99,9 +105,13 @@ var Catalog = []Definition{
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
 	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status", "exit_signal", "core_dumped"}},
 	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes"}},
+	{TransferFile, "9d0caf157fc144bba6c02392de808edf", Notice, "File transferred", []string{"channel", "protocol", "direction", "path", "size_bytes", "transferred_bytes", "offset", "mode", "sha256", "artifact", "captured_bytes", "complete", "reason"}},
+	{TransferChange, "fa73b26b39844aa4bae746715c5d6fa4", Info, "File changed or refused", []string{"channel", "protocol", "operation", "path", "new_path", "mode", "size_bytes", "accepted"}},
+	{TransferGap, "9a9e9d352a2e4399a1de4638160dc2ed", Warning, "Transfers are not told completely", []string{"channel", "protocol", "reason"}},
 	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
 	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
+	{APIRefuse, "2afbb8864eb542a28876dfffa5106c70", Error, "Request to Podman refused", []string{"http_method", "http_path", "reason", "omitted"}},
 }
 
 var definitions = func() map[Kind]*Definition {

@@ -97,7 +97,7 @@ func ofService(k Kind) bool {
 // event's session by the time it is read.
 func hasRecording(k Kind) bool {
 	first, _, _ := strings.Cut(string(k), ".")
-	return slices.Contains([]string{"session", "shell", "exec", "subsystem", "program", "recording"}, first) && !ofService(k)
+	return slices.Contains([]string{"session", "shell", "exec", "subsystem", "program", "recording", "transfer"}, first) && !ofService(k)
 }
 
 // journalCatalog renders the message catalogue; see journalctl(1), option -x.

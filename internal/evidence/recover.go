@@ -19,13 +19,16 @@ var noTime time.Time
 // Recover ends the sessions a crash left open, and must run before the first
 // new one. Each gets the state StateRecovered and the time of the last thing that
 // was recorded, but none after now; recordings that session.json does not know
-// yet are added to it. It returns the recovered sessions, oldest first; the
+// yet are added to it, and unfinished artifacts are removed. It returns the recovered sessions, oldest first; the
 // error joins those of sessions that could not be recovered.
 func (s *Store) Recover(now time.Time) ([]Session, error) {
 	var (
 		open []string
 		errs []error
 	)
+	if err := s.removeTemps(); err != nil {
+		errs = append(errs, err)
+	}
 	err := s.walk(context.Background(), noTime, nil, func(dir string) bool {
 		session, err := s.load(dir)
 		switch {

@@ -37,6 +37,7 @@ type Session struct {
 	Source        Endpoint   `json:"source"`
 	Local         Endpoint   `json:"local"`
 	ClientVersion Text       `json:"client_version"`
+	HASSH         string     `json:"hassh,omitempty"` // fingerprint of the client's algorithms
 	Login         Login      `json:"login"`
 	Attempts      []Attempt  `json:"attempts"`
 	// AttemptsOmitted counts attempts beyond those the caller kept.
@@ -104,6 +105,29 @@ type Channel struct {
 	Start     time.Time      `json:"start,omitzero"`
 	End       *time.Time     `json:"end,omitempty"`
 	Recording record.Summary `json:"recording,omitzero"`
+	// Transfers are the files that went through, see docs/transfers.md.
+	Transfers []Transfer `json:"transfers,omitempty"`
+	// TransfersOmitted counts files beyond those that the caller kept.
+	TransfersOmitted int `json:"transfers_omitted,omitempty"`
+}
+
+// Transfer is a file that was transferred, whole or in part. The fields are those
+// of transfer.File.
+type Transfer struct {
+	Time        time.Time `json:"time"`
+	Protocol    string    `json:"protocol"`
+	Direction   string    `json:"direction"` // upload or download
+	Name        Text      `json:"name"`
+	Size        int64     `json:"size"`
+	Transferred int64     `json:"transferred_bytes"`
+	Offset      int64     `json:"offset,omitempty"`
+	Mode        string    `json:"mode,omitempty"`     // octal
+	Modified    *int64    `json:"mtime,omitempty"`    // of the last change as it was sent, seconds since 1970
+	SHA256      string    `json:"sha256,omitempty"`   // of all that was transferred, if that is known
+	Artifact    string    `json:"artifact,omitempty"` // see ArtifactPath
+	Captured    int64     `json:"captured_bytes"`
+	Complete    bool      `json:"complete"`
+	Reason      string    `json:"reason,omitempty"` // one of our words
 }
 
 // Forward is a connection that the attacker was made to believe in (RFC 4254,

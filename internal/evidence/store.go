@@ -36,6 +36,10 @@ func Open(dir string) (*Store, error) {
 		s.Close()
 		return nil, fmt.Errorf("open evidence store: %w", err)
 	}
+	if err := s.makeArtifacts(); err != nil {
+		s.Close()
+		return nil, fmt.Errorf("open evidence store: %w", err)
+	}
 	return s, nil
 }
 

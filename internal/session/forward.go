@@ -73,7 +73,7 @@ func (k *deadEnd) Close(reason string) {
 	if err != nil {
 		s.recordingFailed(sum, err)
 	}
-	s.putAway(k.recorder)
+	s.putAway(k.recorder, func() {})
 	end := time.Now().UTC()
 	f.End, f.EndReason, f.Recording = &end, reason, sum
 	s.mu.Lock()

@@ -14,6 +14,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // running is one program, its stream and its recording. It implements
@@ -25,6 +26,9 @@ type running struct {
 	stream   pool.Stream
 	began    time.Time
 	done     chan struct{} // closed when the program's output has ended
+
+	transfers *transfers
+	watcher   *transfer.Watcher // nil for a program that transfers no files
 }
 
 // stdinBuffer is the client's largest packet in bytes; RFC 4253, section 6.1.
@@ -49,7 +53,7 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		defer r.survive()
 		exit = r.exit(client)
 	})
-	err := r.stream.Copy(r.untilUnread(client, r.tee(r.recorder.Output, client.Stdout)), r.tee(r.recorder.Stderr, client.Stderr))
+	err := r.stream.Copy(r.untilUnread(client, r.tee(r.output, client.Stdout)), r.tee(r.recorder.Stderr, client.Stderr))
 	close(r.done)
 	if err != nil {
 		_ = r.stream.Close() // its exit is not awaited
@@ -97,6 +101,15 @@ func (r *running) survive() {
 	}
 }
 
+// output records what the program wrote and looks at it.
+func (r *running) output(p []byte) error {
+	err := r.recorder.Output(p)
+	if err == nil {
+		r.watcher.Output(p)
+	}
+	return err
+}
+
 // tee records a chunk, then passes it on.
 func (r *running) tee(rec func([]byte) error, client func([]byte) (int, error)) func([]byte) error {
 	return func(p []byte) error {
@@ -135,6 +148,7 @@ func (r *running) copyInput(client sshd.Stream) {
 				r.abandon()
 				return
 			}
+			r.watcher.Input(buffer[:n])
 			if !gone {
 				_, werr := r.stream.Write(buffer[:n])
 				gone = werr != nil
@@ -201,7 +215,8 @@ func (r *running) cause(err error) error {
 func (r *running) finish(served error) error {
 	s := r.session
 	sum, err := r.recorder.End()
-	s.putAway(r.recorder)
+	r.watcher.Close()
+	s.putAway(r.recorder, r.transfers.sync)
 	if errors.Is(served, record.ErrQuota) {
 		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
 	} else if err != nil {
@@ -212,6 +227,7 @@ func (r *running) finish(served error) error {
 	channel := evidence.Channel{
 		ID: p.Channel, Kind: p.Kind, Command: evidence.Text(p.Command), Terminal: evidence.Text(p.Term),
 		Size: record.Size(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
+		Transfers: r.transfers.list, TransfersOmitted: r.transfers.omitted,
 	}
 	for _, e := range p.Env {
 		channel.Env = append(channel.Env, evidence.Text(e))

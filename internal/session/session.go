@@ -22,6 +22,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // Service opens sessions.
@@ -31,14 +32,16 @@ type Service struct {
 	MaxBytes int64 // recorded bytes a channel
 	// ForwardMaxBytes is what the recording of a forward may take on disk.
 	ForwardMaxBytes int64
+	Transfers       transfer.Limits
 	Log             hclog.Logger
 }
 
 // The record of a session must stay within what can be read back: these bound
 // the attacker's text in it, in bytes. As JSON a byte may take six.
 const (
-	maxAttemptText = 512 << 10
-	maxProgramText = 1 << 20
+	maxAttemptText  = 512 << 10
+	maxProgramText  = 1 << 20
+	maxTransferText = 384 << 10
 )
 
 // errTooMuchText refuses a program beyond maxProgramText.
@@ -50,12 +53,13 @@ const releaseTimeout = 30 * time.Second
 
 // Session is one attacker's case. It implements sshd.Session.
 type Session struct {
-	service *Service
-	login   sshd.Login
-	events  *event.Emitter
-	dir     *evidence.Dir
-	stdin   sync.WaitGroup // copiers that may outlive their program, never the session
-	closing chan struct{}  // closed by Close
+	service  *Service
+	login    sshd.Login
+	events   *event.Emitter
+	dir      *evidence.Dir
+	stdin    sync.WaitGroup // copiers that may outlive their program, never the session
+	closing  chan struct{}  // closed by Close
+	captures *transfer.Capture
 	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
 
@@ -70,6 +74,7 @@ type Session struct {
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
 	text   int // bytes of commands, terminals and environment in record
+	names  int // bytes of the names of transferred files there
 }
 
 // Open begins the evidence of a connection that has authenticated. If that
@@ -82,7 +87,8 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login)}
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login),
+		captures: transfer.NewCapture(artifacts{s.Store}, s.Transfers)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
@@ -99,6 +105,9 @@ func begin(l sshd.Login) evidence.Session {
 		Local:         evidence.Endpoint{IP: l.Local.Addr().String(), Port: l.Local.Port()},
 		ClientVersion: evidence.Text(l.ClientVersion),
 		Login:         attempt(l.Accepted()).Login(),
+	}
+	if l.KexInit != nil {
+		record.HASSH = l.KexInit.HASSH()
 	}
 	text := 0
 	for i, a := range l.Attempts {
@@ -142,7 +151,9 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{})}
+	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{}),
+		transfers: &transfers{session: s, channel: p.Channel}}
+	r.watcher = s.watch(p, r.transfers)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil))
@@ -287,9 +298,9 @@ func (s *Session) sync() {
 	})
 }
 
-// putAway brings a recording that has ended to the disk, when the disk may be busy
-// again.
-func (s *Session) putAway(r *record.Recorder) {
+// putAway brings a recording that has ended to the disk, and does more for what is
+// beside it, when the disk may be busy again.
+func (s *Session) putAway(r *record.Recorder, more func()) {
 	s.waiting.Go(func() {
 		select {
 		case <-s.closing:
@@ -298,6 +309,7 @@ func (s *Session) putAway(r *record.Recorder) {
 		if sum, err := r.Close(); err != nil {
 			s.recordingFailed(sum, err)
 		}
+		more()
 	})
 }
 

@@ -59,7 +59,7 @@ func (c *connection) watch(ctx context.Context, conn ssh.Conn, cs *channels) {
 			return
 		case <-timer.C:
 		}
-		if last := time.Unix(0, c.heard.last.Load()); last.After(since) {
+		if last := time.Unix(0, c.traffic.last.Load()); last.After(since) {
 			unanswered, since = 0, last
 			if left := interval - time.Since(last); left > 0 {
 				timer.Reset(left)

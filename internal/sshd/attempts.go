@@ -22,7 +22,10 @@ type attempts struct {
 	kept   bool    // the attempt that log hears of next is among tried
 
 	accepted func() // called when an attempt was let in
-	hash     func() // called for every password that was checked
+	drop     func(reason string)
+	// checked is called when an attempt was put before the policy, and takes the time
+	// that this takes.
+	checked func(t auth.Attempt, accepted bool)
 }
 
 // errRefused is all that a client's failure says.
@@ -41,16 +44,23 @@ func KeyLine(key ssh.PublicKey) string {
 
 // decide puts one attempt before the policy.
 func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
+	if len(a.tried) > 0 && a.tried[0].User != t.User {
+		// sshd disconnects at once; RFC 4252, section 5.
+		a.keep(t, auth.Decision{Reason: userChanged}, keyState)
+		a.drop(userChanged)
+		return nil, errRefused
+	}
 	d := a.policy.Decide(t)
 	a.keep(t, d, keyState)
-	if t.Key == nil {
-		a.hash()
-	}
+	a.checked(t, d.Accept && keyState != KeyOffered)
 	if !d.Accept {
 		return nil, errRefused
 	}
 	return &ssh.Permissions{}, nil
 }
+
+// userChanged is why a connection ends that goes on with another login name.
+const userChanged = "user name changed"
 
 // keep records an attempt and its outcome. A key that would do lets nobody in
 // until it is verified.
@@ -118,7 +128,7 @@ func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
 	case "none":
 		a.keep(t, a.policy.Decide(t), "")
 	case "password", "keyboard-interactive", "publickey":
-		a.keep(t, auth.Decision{Reason: "malformed or not verified"}, "")
+		a.keep(t, auth.Decision{Reason: "malformed, not verified or not offered"}, "")
 	case "hostbased", "gssapi-with-mic":
 		a.keep(t, auth.Decision{Reason: "method is not offered"}, "")
 	default:
@@ -126,6 +136,7 @@ func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
 		a.keep(t, auth.Decision{Reason: fmt.Sprintf("unknown method %+q", method[:min(len(method), maxMethod)])}, "")
 	}
 	a.kept = false
+	a.checked(t, false)
 }
 
 // maxMethod is the longest name of a method, in bytes; RFC 4250, section 4.6.1.

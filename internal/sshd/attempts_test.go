@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"context"
 	"crypto/ed25519"
 	"errors"
 	"io"
@@ -195,13 +196,13 @@ func TestAttemptsWithoutCallback(t *testing.T) {
 	}{
 		{"none", "none", "method is not accepted", failed},
 		{"hostbased", "hostbased", "method is not offered", failed},
-		{"publickey", "publickey", "malformed or not verified", failed},
+		{"publickey", "publickey", "malformed, not verified or not offered", failed},
 		{"\x1b[2J" + strings.Repeat("é", 100), "unknown", `unknown method "\x1b[2J` + strings.Repeat(`\u00e9`, 30) + `"`, failed},
 		{"password", "", "", nil},
 	}
 	for _, tt := range tests {
 		log := newEventLog()
-		a := attempts{policy: auth.AcceptAll{}, events: event.New(log)}
+		a := attempts{policy: auth.AcceptAll{}, events: event.New(log), checked: func(auth.Attempt, bool) {}}
 		a.log(metadata{"root"}, tt.method, tt.err)
 		found, _ := log.of(event.AuthAttempt)
 		if tt.want == "" {
@@ -220,7 +221,7 @@ func TestAttemptsWithoutCallback(t *testing.T) {
 }
 
 func TestInteractiveWithoutAnAnswer(t *testing.T) {
-	a := attempts{policy: auth.AcceptAll{}, events: event.New(newEventLog())}
+	a := attempts{policy: auth.AcceptAll{}, events: event.New(newEventLog()), checked: func(auth.Attempt, bool) {}}
 	for name, ask := range map[string]ssh.KeyboardInteractiveChallenge{
 		"error":       func(string, string, []string, []bool) ([]string, error) { return nil, io.EOF },
 		"no answer":   func(string, string, []string, []bool) ([]string, error) { return nil, nil },
@@ -301,7 +302,7 @@ func TestHashesWaitForEachOther(t *testing.T) {
 		var took []time.Duration
 		for range 40 {
 			go func() {
-				h.wait()
+				h.wait(t.Context())
 				mu.Lock()
 				defer mu.Unlock()
 				took = append(took, time.Since(began))
@@ -315,9 +316,68 @@ func TestHashesWaitForEachOther(t *testing.T) {
 			t.Errorf("the last took %s", last)
 		}
 		began = time.Now()
-		h.wait()
+		h.wait(t.Context())
 		if alone := time.Since(began); alone > each*5/4 {
 			t.Errorf("one alone took %s", alone)
 		}
 	})
+}
+
+// A failure takes what pam_unix asks for, give or take a quarter, and for each user
+// the same few milliseconds at least, doubled until the check is over.
+func TestFailuresTakeTime(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		c := &connection{server: New(Config{FailDelay: 2 * time.Second})}
+		took := func(a auth.Attempt, accepted bool) time.Duration {
+			began := time.Now()
+			c.takeTime(t.Context(), a, accepted)
+			return time.Since(began)
+		}
+		none := took(auth.Attempt{User: "root", Method: "none"}, false)
+		if none < 5*time.Millisecond || none > 9200*time.Microsecond || took(auth.Attempt{User: "root", Method: "publickey"}, false) != none {
+			t.Errorf("a failure without a password took %s", none)
+		}
+		for range 100 {
+			d := took(auth.Attempt{User: "root", Method: "password"}, false)
+			for d > none {
+				d /= 2
+			}
+			if d < none*999/1000 {
+				t.Fatalf("a wrong password took no power of two of %s", none)
+			}
+			if d := took(auth.Attempt{User: "root", Method: "keyboard-interactive"}, false); d < 1500*time.Millisecond || d > 2500*time.Millisecond {
+				t.Fatalf("a wrong answer took %s", d)
+			}
+		}
+		if d := took(auth.Attempt{User: "root", Method: "password"}, true); d != 0 {
+			t.Errorf("a right password took %s", d)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		began := time.Now()
+		c.takeTime(ctx, auth.Attempt{User: "root", Method: "password"}, false)
+		if d := time.Since(began); d != 0 {
+			t.Errorf("it took %s when the server stopped", d)
+		}
+	})
+}
+
+func TestAnotherUser(t *testing.T) {
+	log := newEventLog()
+	var dropped []string
+	a := attempts{
+		policy: auth.AcceptAll{}, events: event.New(log), checked: func(auth.Attempt, bool) {}, accepted: func() { t.Error("the second was let in") },
+		drop: func(reason string) { dropped = append(dropped, reason) },
+	}
+	a.log(metadata{"root"}, "none", errRefused)
+	if _, err := a.password(metadata{"admin"}, []byte("x")); err == nil {
+		t.Error("another user was let in")
+	}
+	found, _ := log.of(event.AuthAttempt)
+	if len(found) != 2 || field(found[1], "reason") != userChanged || field(found[1], "password") != "x" {
+		t.Errorf("events %v", found)
+	}
+	if !cmp.Equal(dropped, []string{userChanged}) {
+		t.Errorf("dropped for %q", dropped)
+	}
 }

@@ -172,7 +172,7 @@ func (cs *channels) oldest() ssh.Channel {
 }
 
 // deny refuses a channel, or for nil ends the connection without an answer.
-func (cs *channels) deny(nc ssh.NewChannel, refused *refusal, reason string) {
+func (cs *channels) deny(nc ssh.NewChannel, refused *openFailure, reason string) {
 	if cs.conn.mayChat() {
 		cs.conn.events.Emit(event.ChannelDeny, event.F("channel_type", nc.ChannelType()), event.F("reason", reason), event.F("payload", head(nc.ExtraData())))
 	}

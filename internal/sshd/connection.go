@@ -15,6 +15,7 @@ import (
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
@@ -27,11 +28,12 @@ type connection struct {
 	source  netip.AddrPort
 	local   netip.AddrPort
 	events  *event.Emitter
-	version string // the client's identification line
+	version string   // the client's identification line
+	kexInit *KexInit // nil until the client has sent one
 	tries   attempts
 	opening *opening // nil until a credential was accepted
 
-	heard   hearing                // the same connection as raw
+	traffic hearing                // the same connection as raw
 	dropped atomic.Pointer[string] // why we ended it, when we did
 	chatter atomic.Int32           // requests answered only with an event
 
@@ -47,7 +49,7 @@ func newConnection(s *Server, c net.Conn) *connection {
 		server: s, raw: c, id: ulid.MustNew(ulid.Timestamp(opened), ulid.DefaultEntropy()).String(), opened: opened,
 		source: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()),
 	}
-	conn.heard.Conn, conn.raw = c, &conn.heard
+	conn.traffic.Conn, conn.raw = c, &conn.traffic
 	keepAlive(c)
 	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
@@ -103,16 +105,19 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err := c.raw.SetDeadline(c.opened.Add(c.server.cfg.LoginGraceTime)); err != nil {
 		return "connection lost"
 	}
-	ident := &identConn{Conn: c.raw}
-	version, err := ident.exchange(c.server.cfg.Version)
+	config := c.serverConfig()
+	wire := newClearConn(c.raw)
+	wire.kexAlgorithms, wire.hostKey, wire.heard = config.KeyExchanges, c.server.hostKeys[0].PublicKey().Type(), c.heard
+	version, err := wire.exchange(c.server.cfg.Version)
 	if c.version = version; version != "" {
 		c.events.Emit(event.ClientVersion, event.F("client_version", version))
 	}
 	if err != nil {
 		return loginFailure(err)
 	}
-	c.tries.accepted, c.tries.hash = func() { c.begin(ctx) }, c.server.hashing.wait
-	conn, channels, requests, err := ssh.NewServerConn(ident, c.serverConfig())
+	c.tries.accepted, c.tries.drop = func() { c.begin(ctx) }, c.drop
+	c.tries.checked = func(t auth.Attempt, accepted bool) { c.takeTime(ctx, t, accepted) }
+	conn, channels, requests, err := ssh.NewServerConn(wire, config)
 	if err != nil {
 		reason := loginFailure(err)
 		if c.opening != nil { // the client has left before it was told
@@ -134,6 +139,12 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	}
 	c.serveSession(ctx, conn, session, channels, requests)
 	return "client disconnected"
+}
+
+// heard takes what the client offers for the key exchange.
+func (c *connection) heard(k *KexInit) {
+	c.kexInit = k
+	c.events.Emit(event.ClientKexInit, k.fields()...)
 }
 
 // serveSession serves channels and requests until the connection is gone, then
@@ -197,19 +208,32 @@ func loginFailure(err error) string {
 	}
 }
 
+// publicKeyAlgorithms are those of OpenSSH 8.7 to 9.2, in its order, as far as the
+// library has them: webauthn-sk-ecdsa-sha2-nistp256@openssh.com is missing.
+var publicKeyAlgorithms = []string{
+	ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
+	ssh.InsecureKeyAlgoDSA, ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512,
+}
+
 func (c *connection) serverConfig() *ssh.ServerConfig {
 	cfg := &c.server.cfg
 	sc := &ssh.ServerConfig{
-		Config:                      ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
-		MaxAuthTries:                cfg.MaxAuthTries,
-		ServerVersion:               "SSH-2.0-" + cfg.Version,
-		PasswordCallback:            c.tries.password,
-		KeyboardInteractiveCallback: c.tries.interactive,
-		PublicKeyCallback:           c.tries.offered,
-		VerifiedPublicKeyCallback:   c.tries.verified,
-		AuthLogCallback:             c.tries.log,
+		Config:                  ssh.Config{KeyExchanges: cfg.KexAlgorithms, Ciphers: cfg.Ciphers, MACs: cfg.MACs},
+		MaxAuthTries:            cfg.MaxAuthTries,
+		ServerVersion:           "SSH-2.0-" + cfg.Version,
+		AuthLogCallback:         c.tries.log,
+		PublicKeyAuthAlgorithms: publicKeyAlgorithms,
 	}
-	for _, key := range cfg.HostKeys {
+	if cfg.PasswordAuthentication {
+		sc.PasswordCallback = c.tries.password
+	}
+	if cfg.KbdInteractiveAuthentication {
+		sc.KeyboardInteractiveCallback = c.tries.interactive
+	}
+	if cfg.PubkeyAuthentication {
+		sc.PublicKeyCallback, sc.VerifiedPublicKeyCallback = c.tries.offered, c.tries.verified
+	}
+	for _, key := range c.server.hostKeys {
 		sc.AddHostKey(key)
 	}
 	return sc

@@ -321,7 +321,7 @@ func TestLoginGraceTime(t *testing.T) {
 		},
 		"no key exchange": func(c net.Conn) { _, _ = io.WriteString(c, "SSH-2.0-x\r\n") },
 		"slow packet": func(c net.Conn) {
-			_, _ = io.WriteString(c, "SSH-2.0-x\r\n\x00\x00\x08\x00\x05\x14")
+			_, _ = io.WriteString(c, "SSH-2.0-x\r\n\x00\x00\x07\xfc\x05\x14")
 			for range 1000 {
 				time.Sleep(time.Second)
 				if _, err := c.Write([]byte{0}); err != nil {

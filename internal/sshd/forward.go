@@ -67,8 +67,8 @@ const maxHost = 253
 // maxSocketPath is what fits into a struct sockaddr_un, in bytes; unix(7).
 const maxSocketPath = 108
 
-// refusal is an SSH_MSG_CHANNEL_OPEN_FAILURE. reason is for the event.
-type refusal struct {
+// openFailure is an SSH_MSG_CHANNEL_OPEN_FAILURE. reason is for the event.
+type openFailure struct {
 	code   ssh.RejectionReason
 	answer string
 	reason string
@@ -78,17 +78,17 @@ const openFailed = "open failed" // sshd's text where it has no better one
 
 // The answers of sshd 9.2: serverloop.c, server_input_channel_open.
 var (
-	unknownType      = refusal{ssh.ConnectionFailed, openFailed, "unknown channel type"}
-	tooManySessions  = refusal{ssh.ConnectionFailed, openFailed, "too many sessions"}
-	tooManyForwards  = refusal{ssh.ConnectionFailed, openFailed, "too many forwards"}
-	forbiddenTCP     = refusal{ssh.Prohibited, openFailed, "forwarding is not allowed"}
-	forbidden        = refusal{ssh.ConnectionFailed, openFailed, "forwarding is not allowed"}
-	impossiblePort   = refusal{ssh.Prohibited, openFailed, "impossible port"}
-	impossibleName   = refusal{ssh.ConnectionFailed, "Name or service not known", "impossible name"}
-	portZero         = refusal{ssh.ConnectionFailed, "Connection refused", "port 0"}
-	impossiblePath   = refusal{ssh.ConnectionFailed, openFailed, "impossible path"}
-	impossibleTunnel = refusal{ssh.ConnectionFailed, openFailed, "impossible tunnel"}
-	notRecorded      = refusal{ssh.ConnectionFailed, openFailed, "forward could not be recorded"}
+	unknownType      = openFailure{ssh.ConnectionFailed, openFailed, "unknown channel type"}
+	tooManySessions  = openFailure{ssh.ConnectionFailed, openFailed, "too many sessions"}
+	tooManyForwards  = openFailure{ssh.ConnectionFailed, openFailed, "too many forwards"}
+	forbiddenTCP     = openFailure{ssh.Prohibited, openFailed, "forwarding is not allowed"}
+	forbidden        = openFailure{ssh.ConnectionFailed, openFailed, "forwarding is not allowed"}
+	impossiblePort   = openFailure{ssh.Prohibited, openFailed, "impossible port"}
+	impossibleName   = openFailure{ssh.ConnectionFailed, "Name or service not known", "impossible name"}
+	portZero         = openFailure{ssh.ConnectionFailed, "Connection refused", "port 0"}
+	impossiblePath   = openFailure{ssh.ConnectionFailed, openFailed, "impossible path"}
+	impossibleTunnel = openFailure{ssh.ConnectionFailed, openFailed, "impossible tunnel"}
+	notRecorded      = openFailure{ssh.ConnectionFailed, openFailed, "forward could not be recorded"}
 )
 
 // allows reports whether forwards of a kind are accepted.
@@ -105,7 +105,7 @@ func (f *Forwarding) allows(kind string) bool {
 
 // judge says why a forward is refused, nil for one that is accepted. It refuses
 // what no sshd could connect to, in the order in which sshd looks at it.
-func (f *Forwarding) judge(w Forward) *refusal {
+func (f *Forwarding) judge(w Forward) *openFailure {
 	allowed := f.allows(w.Kind)
 	switch {
 	case w.Kind == DirectTCPIP && (w.Port > 0xffff || w.OriginatorPort > 0xffff):
@@ -210,7 +210,7 @@ func (cs *channels) sink(ctx context.Context, nc ssh.NewChannel, w Forward) {
 }
 
 // reportForward writes the event of a forward that a client asked for.
-func (cs *channels) reportForward(w Forward, policy *Forwarding, refused *refusal) {
+func (cs *channels) reportForward(w Forward, policy *Forwarding, refused *openFailure) {
 	fields := []event.Field{
 		event.F("forward_type", w.Kind), event.F("destination", head([]byte(w.Host))), event.F("destination_port", w.Port),
 		event.F("originator", head([]byte(w.Originator))), event.F("originator_port", w.OriginatorPort),

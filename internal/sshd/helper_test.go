@@ -202,6 +202,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 	f.start = func(context.Context, Program) (Running, error) { return runFunc(echo), nil }
 	cfg := Config{
 		Version: testVersion, HostKeys: []ssh.Signer{testHostKey}, LoginGraceTime: patience, MaxAuthTries: 6, MaxSessions: 10,
+		PasswordAuthentication: true, KbdInteractiveAuthentication: true, PubkeyAuthentication: true,
 		MaxConnections: 100, AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
 		Forwarding: Forwarding{MaxChannels: 100, ChannelTimeout: patience, MaxTime: patience},

@@ -151,3 +151,44 @@ func makeKey(path, keyType string) error {
 	_, err = f.Write(pem.EncodeToMemory(block))
 	return errors.Join(err, f.Sync(), f.Close())
 }
+
+// forAlgorithms makes a signer of each algorithm that sshd offers for the keys, in
+// its order. The library would offer those of an RSA key the other way round.
+func forAlgorithms(keys []ssh.Signer) []ssh.Signer {
+	var all []ssh.Signer
+	for _, key := range keys {
+		rsa, ok := key.(ssh.AlgorithmSigner)
+		if !ok || key.PublicKey().Type() != ssh.KeyAlgoRSA {
+			all = append(all, key)
+			continue
+		}
+		for _, algorithm := range []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256} {
+			all = append(all, rsaSigner{rsa, algorithm})
+		}
+	}
+	return all
+}
+
+// rsaSigner is an RSA key that signs with one algorithm. To the library, which knows
+// key types only, that is its type.
+type rsaSigner struct {
+	key       ssh.AlgorithmSigner
+	algorithm string
+}
+
+// PublicKey implements ssh.Signer.
+func (s rsaSigner) PublicKey() ssh.PublicKey { return rsaPublicKey{s.key.PublicKey(), s.algorithm} }
+
+// Sign implements ssh.Signer.
+func (s rsaSigner) Sign(random io.Reader, data []byte) (*ssh.Signature, error) {
+	return s.key.SignWithAlgorithm(random, data, s.algorithm)
+}
+
+// rsaPublicKey is the key under the name of an algorithm; RFC 8332, section 3.
+type rsaPublicKey struct {
+	ssh.PublicKey
+	algorithm string
+}
+
+// Type implements ssh.PublicKey.
+func (k rsaPublicKey) Type() string { return k.algorithm }

@@ -3,9 +3,7 @@ package sshd
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
-	"net"
 	"strconv"
 )
 
@@ -13,43 +11,42 @@ import (
 // kex.c, SSH_MAX_BANNER_LEN.
 const maxIdent = 8192
 
+// maxLibraryIdent is the longest line that golang.org/x/crypto/ssh takes, without its
+// end, in bytes; RFC 4253, section 4.2.
+const maxLibraryIdent = 253
+
 var errIdent = errors.New("client does not speak SSH")
 
-// identConn exchanges identification lines (RFC 4253, section 4.2) in place of
-// the SSH library, which puts up with things that OpenSSH answers. The library
-// then writes and reads the same lines through it without anything reaching the
-// wire twice.
-type identConn struct {
-	net.Conn
-	replay []byte // what the library has still to read
-	skip   int    // what the library has still to write of our own line
-}
-
-// exchange sends our line, reads the client's and answers a bad one as OpenSSH
-// does. The line is returned without its end, also next to an error.
-func (c *identConn) exchange(version string) (string, error) {
+// exchange exchanges identification lines (RFC 4253, section 4.2) in place of the SSH
+// library, which puts up with things that OpenSSH answers. It sends our line, reads
+// the client's and answers a bad one as OpenSSH does. The line is returned without
+// its end, also next to an error. The library then writes and reads the same lines
+// without anything reaching the wire twice.
+func (c *clearConn) exchange(version string) (string, error) {
 	ours := "SSH-2.0-" + version + "\r\n"
 	if _, err := io.WriteString(c.Conn, ours); err != nil {
 		return "", err
 	}
-	c.skip = len(ours)
+	c.skipID = len(ours)
 	line, err := c.readLine()
 	if err != nil {
 		return line, err
 	}
-	if refusal := judge(line); refusal != "" {
+	if text := refusal(line); text != "" {
 		// OpenSSH sends the line end apart.
-		_, _ = io.WriteString(c.Conn, refusal)
+		_, _ = io.WriteString(c.Conn, text)
 		_, _ = io.WriteString(c.Conn, "\r\n")
 		return line, errIdent
 	}
-	c.replay = []byte(line + "\r\n")
+	// The library takes no longer line. The key exchange fails then, as its hash
+	// covers the line, but not before a client has seen what we offer.
+	c.replay = []byte(line[:min(len(line), maxLibraryIdent)] + "\r\n")
 	return line, nil
 }
 
 // readLine reads byte by byte, as sshd does: what follows the line belongs to
 // the key exchange.
-func (c *identConn) readLine() (string, error) {
+func (c *clearConn) readLine() (string, error) {
 	var line []byte
 	var one [1]byte
 	ended := false // a CR came: only the line's end may follow
@@ -79,8 +76,8 @@ const (
 	identMismatch = "Protocol major versions differ."
 )
 
-// judge returns what OpenSSH would say to a client's line, "" where it goes on.
-func judge(line string) string {
+// refusal returns what OpenSSH would say to a client's line, "" where it goes on.
+func refusal(line string) string {
 	rest, ok := bytes.CutPrefix([]byte(line), []byte("SSH-"))
 	if !ok || len(line) > maxIdent || bytes.ContainsAny(rest, "\x00\r") {
 		return identInvalid
@@ -96,24 +93,4 @@ func judge(line string) string {
 		return identMismatch
 	}
 	return ""
-}
-
-func (c *identConn) Read(p []byte) (int, error) {
-	if len(c.replay) > 0 {
-		n := copy(p, c.replay)
-		c.replay = c.replay[n:]
-		return n, nil
-	}
-	return c.Conn.Read(p)
-}
-
-func (c *identConn) Write(p []byte) (int, error) {
-	if c.skip == 0 {
-		return c.Conn.Write(p)
-	}
-	if len(p) > c.skip {
-		return 0, fmt.Errorf("write identification: %d bytes where %d are left", len(p), c.skip)
-	}
-	c.skip -= len(p)
-	return len(p), nil
 }

@@ -2,11 +2,15 @@ package sshd
 
 import (
 	"context"
+	"crypto/sha512"
+	"encoding/binary"
 	"errors"
+	"math"
 	"math/rand/v2"
 	"sync"
 	"time"
 
+	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
@@ -26,7 +30,7 @@ func (c *connection) begin(ctx context.Context) {
 	o := &opening{done: make(chan struct{}), err: errors.New(panicked)}
 	c.opening = o
 	login := Login{
-		ID: c.id, Opened: c.opened, Source: c.source, Local: c.local, ClientVersion: c.version,
+		ID: c.id, Opened: c.opened, Source: c.source, Local: c.local, ClientVersion: c.version, KexInit: c.kexInit,
 		Attempts: c.tries.tried, Events: c.events, End: c.drop,
 	}
 	go func() {
@@ -67,8 +71,8 @@ const (
 	longestQueue = 4
 )
 
-// wait is one hash.
-func (h *hashing) wait() {
+// wait is one hash. It ends early with ctx.
+func (h *hashing) wait(ctx context.Context) {
 	if h.each <= 0 {
 		return
 	}
@@ -83,5 +87,65 @@ func (h *hashing) wait() {
 		h.next = h.next.Add(d / hashers)
 	}
 	h.mu.Unlock()
-	time.Sleep(queued + d)
+	sleep(ctx, queued+d)
+}
+
+// takeTime takes the time that sshd takes to look at an attempt. What there is to do
+// for one that is let in goes on meanwhile.
+func (c *connection) takeTime(ctx context.Context, t auth.Attempt, accepted bool) {
+	began := time.Now()
+	interactive := t.Method == "keyboard-interactive"
+	password := interactive || t.Method == "password"
+	if password {
+		c.server.hashing.wait(ctx)
+	}
+	if accepted {
+		return
+	}
+	if password {
+		sleep(ctx, failDelay(c.server.cfg.FailDelay))
+	}
+	if interactive { // sshd answers those elsewhere
+		return
+	}
+	sleep(ctx, leastTime(t.User, c.server.secret, time.Since(began)))
+}
+
+// failDelay is what libpam makes of the delay that a module asks for after a failure:
+// about that, for it differs by chance, mostly by little; see pam_fail_delay(3).
+func failDelay(asked time.Duration) time.Duration {
+	if asked <= 0 {
+		return 0
+	}
+	mean := (rand.Float64() + rand.Float64() + rand.Float64()) / 3
+	return asked*3/4 + time.Duration(mean*float64(asked/2))
+}
+
+// leastTime is what is left to wait so that a failed attempt has taken at least some
+// milliseconds, by OpenSSH's rule (auth2.c, ensure_minimum_time_since): a time of the
+// user's own, doubled until it is longer than what the attempt took.
+func leastTime(user string, secret [16]byte, took time.Duration) time.Duration {
+	const least, spread, most = 5 * time.Millisecond, 4200 * time.Microsecond, 5 * time.Second
+	sum := sha512.Sum512(append(secret[:], user...))
+	want := least + time.Duration(binary.BigEndian.Uint32(sum[:]))*spread/math.MaxUint32
+	if took > most {
+		return 0
+	}
+	for want < took {
+		want *= 2
+	}
+	return want - took
+}
+
+// sleep waits, or until ctx ends.
+func sleep(ctx context.Context, d time.Duration) {
+	if d <= 0 {
+		return
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }

@@ -6,6 +6,7 @@ package sshd
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"net"
 	"net/netip"
@@ -30,10 +31,13 @@ type Config struct {
 	LoginGraceTime time.Duration // from TCP accept to the end of authentication
 	MaxAuthTries   int
 	PasswordTime   time.Duration // how long the check of a password takes, see hashing
-	MaxSessions    int           // session channels open at once on a connection
-	MaxConnections int           // connections at once
-	AcceptEnv      []string
-	Forwarding     Forwarding
+	FailDelay      time.Duration // how much longer the answer to a wrong one takes, see failDelay
+	// What a client may try.
+	PasswordAuthentication, KbdInteractiveAuthentication, PubkeyAuthentication bool
+	MaxSessions                                                                int // session channels open at once on a connection
+	MaxConnections                                                             int // connections at once
+	AcceptEnv                                                                  []string
+	Forwarding                                                                 Forwarding
 
 	ClientAliveInterval time.Duration // of silence before a client is asked; 0 never asks
 	ClientAliveCountMax int           // questions without an answer; 0 never ends a connection
@@ -53,6 +57,7 @@ type Login struct {
 	Opened        time.Time
 	Source, Local netip.AddrPort
 	ClientVersion string
+	KexInit       *KexInit
 	Attempts      []Tried        // every attempt, the accepted one last
 	Events        *event.Emitter // bound to this connection
 	// End ends the connection as a server does that was killed. The reason is for
@@ -149,9 +154,11 @@ type Stream struct {
 
 // Server accepts connections on any number of listeners.
 type Server struct {
-	cfg     Config
-	hashing hashing
-	sinks   atomic.Int64 // forwards open on all connections
+	cfg      Config
+	hostKeys []ssh.Signer // one for each algorithm that we offer
+	hashing  hashing
+	sinks    atomic.Int64 // forwards open on all connections
+	secret   [16]byte     // of leastTime
 
 	mu       sync.Mutex // guards all below
 	closing  bool
@@ -162,7 +169,9 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(cfg Config) *Server {
-	return &Server{cfg: cfg, hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
+	s := &Server{cfg: cfg, hostKeys: forAlgorithms(cfg.HostKeys), hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
+	_, _ = rand.Read(s.secret[:]) // it never fails
+	return s
 }
 
 // ErrClosed is returned by Serve after Shutdown.

@@ -2,7 +2,27 @@ package sshd
 
 import "strings"
 
-// Payloads of the requests of RFC 4254, as ssh.Unmarshal wants them.
+// Messages of the transport and payloads of the requests of RFC 4254, as
+// ssh.Unmarshal wants them.
+
+// disconnectMessage is RFC 4253, section 11.1.
+type disconnectMessage struct {
+	Reason      uint32 `sshtype:"1"`
+	Description string
+	Language    string
+}
+
+// unimplemented is RFC 4253, section 11.4.
+type unimplemented struct {
+	Sequence uint32 `sshtype:"3"`
+}
+
+// debugMessage is RFC 4253, section 11.3.
+type debugMessage struct {
+	Display  bool `sshtype:"4"`
+	Message  string
+	Language string
+}
 
 // ptyRequest is section 6.2, "pty-req".
 type ptyRequest struct {

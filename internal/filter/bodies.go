@@ -1,0 +1,202 @@
+package filter
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"net/url"
+	"reflect"
+)
+
+// template is the body that makes a target, as internal/podman writes it: a test there
+// keeps both the same. A front end may fill in what changeable names, within the
+// policy; anything else in a body, or missing from it, is refused.
+//
+//go:embed create.json
+var template []byte
+
+// changeable is what differs from target to target.
+type changeable struct {
+	Name      string            `json:"name"`
+	Hostname  string            `json:"hostname"`
+	Image     string            `json:"image"`
+	Labels    map[string]string `json:"labels"`
+	Resources struct {
+		Memory *struct{ Limit, Swap int64 }   `json:"memory"`
+		CPU    *struct{ Quota, Period int64 } `json:"cpu"`
+		Pids   struct{ Limit int64 }          `json:"pids"`
+	} `json:"resource_limits"`
+}
+
+// create checks the body that makes a container.
+func (f *Filter) create(ctx context.Context, _ []string, body []byte) ([]byte, error) {
+	var got map[string]any
+	var c changeable
+	if json.Unmarshal(body, &got) != nil || json.Unmarshal(body, &c) != nil {
+		return nil, refuse("its body is not that of a target")
+	}
+	want := map[string]any{}
+	if err := json.Unmarshal(template, &want); err != nil {
+		return nil, err
+	}
+	for _, field := range []string{"name", "hostname", "image", "labels", "resource_limits"} {
+		want[field] = got[field]
+	}
+	for field := range got {
+		if _, ok := want[field]; !ok {
+			return nil, refuse("field %.40q is not what a target has", field)
+		}
+	}
+	for field := range want {
+		if !reflect.DeepEqual(got[field], want[field]) {
+			return nil, refuse("field %.40q is not that of a target", field)
+		}
+	}
+	if err := f.within(c); err != nil {
+		return nil, err
+	}
+	if err := f.imageOf(ctx, c.Image); err != nil {
+		return nil, err
+	}
+	c.fill(want)
+	return json.Marshal(want)
+}
+
+// labels that a target may have beside the one that makes it ours.
+var labels = map[string]bool{label: true, "io.sandtrap.leader": true, "io.sandtrap.image": true}
+
+// within holds what may differ against the policy.
+func (f *Filter) within(c changeable) error {
+	p := f.policy
+	switch {
+	case !name.MatchString(c.Name):
+		return refuse("name %.40q is not a target's", c.Name)
+	case c.Hostname != p.Hostname:
+		return refuse("host name %.40q is not the configured one", c.Hostname)
+	case c.Labels[label] != p.Target:
+		return refuse("label %s is not that of the configured target", label)
+	}
+	for key, value := range c.Labels {
+		if !labels[key] || len(value) > 256 {
+			return refuse("label %.40q is not a target's", key)
+		}
+	}
+	r := c.Resources
+	if r.Memory == nil && r.CPU == nil && r.Pids.Limit == 0 && p.Unlimited {
+		return nil
+	}
+	switch {
+	case r.Memory == nil || r.Memory.Limit <= 0 || r.Memory.Limit > p.Memory || r.Memory.Swap != r.Memory.Limit:
+		return refuse("it has more memory than configured, or swap")
+	case r.CPU == nil || r.CPU.Quota <= 0 || r.CPU.Period != period || r.CPU.Quota > int64(p.CPUs*period):
+		return refuse("it has more processor time than configured")
+	case r.Pids.Limit <= 0 || r.Pids.Limit > p.Pids:
+		return refuse("it may have more tasks than configured")
+	}
+	return nil
+}
+
+// period is what processor time is counted in, in microseconds.
+const period = 100_000
+
+// fill writes the fields anew, so that nothing goes through that was not understood.
+func (c changeable) fill(want map[string]any) {
+	resources := map[string]any{"pids": map[string]any{"limit": c.Resources.Pids.Limit}}
+	if m := c.Resources.Memory; m != nil {
+		resources["memory"] = map[string]any{"limit": m.Limit, "swap": m.Swap}
+	}
+	if cpu := c.Resources.CPU; cpu != nil {
+		resources["cpu"] = map[string]any{"quota": cpu.Quota, "period": cpu.Period}
+	}
+	want["name"], want["hostname"], want["image"], want["labels"], want["resource_limits"] = c.Name, c.Hostname, c.Image, c.Labels, resources
+}
+
+// imageOf refuses an image that is not the configured one now.
+func (f *Filter) imageOf(ctx context.Context, id string) error {
+	var image struct {
+		ID string `json:"Id"`
+	}
+	found, err := f.ask(ctx, "/v5.0.0/libpod/images/"+url.PathEscape(f.policy.Image)+"/json", &image)
+	switch {
+	case err != nil:
+		return err
+	case !found:
+		return refuse("the configured image is not there")
+	case id != image.ID && id != f.policy.Image:
+		return refuse("image %.80q is not the configured one", id)
+	}
+	return nil
+}
+
+// ownImage refuses questions about other images.
+func (f *Filter) ownImage(_ context.Context, args []string, body []byte) ([]byte, error) {
+	asked, err := url.PathUnescape(args[0])
+	if err != nil || asked != f.policy.Image || len(body) > 0 {
+		return nil, refuse("image %.80q is not the configured one", asked)
+	}
+	return nil, nil
+}
+
+// execConfig is what a program in a target may be started with: containers without a
+// session leader need it.
+type execConfig struct {
+	User         string
+	WorkingDir   string
+	Cmd          []string
+	Env          []string
+	Tty          bool
+	AttachStdin  bool
+	AttachStdout bool
+	AttachStderr bool
+}
+
+// execCreate checks the body that prepares a program. What it leaves out is what
+// would give it more than its container has.
+func (f *Filter) execCreate(ctx context.Context, args []string, body []byte) ([]byte, error) {
+	var refusable struct {
+		execConfig
+		Privileged, Detach bool
+		DetachKeys         *string
+		ConsoleSize        *[2]uint
+	}
+	err := strict(body, &refusable, "User", "WorkingDir", "Cmd", "Env", "Tty", "AttachStdin", "AttachStdout", "AttachStderr",
+		"Privileged", "Detach", "DetachKeys", "ConsoleSize")
+	switch {
+	case err != nil:
+		return nil, err
+	case refusable.Privileged:
+		return nil, refuse("the program would be privileged")
+	}
+	if err := f.owns(ctx, args[0]); err != nil {
+		return nil, err
+	}
+	return json.Marshal(refusable.execConfig)
+}
+
+// execStart checks the body that starts a program.
+func (f *Filter) execStart(ctx context.Context, args []string, body []byte) ([]byte, error) {
+	var start struct {
+		Detach, Tty bool
+		W           uint16 `json:"w,omitempty"`
+		H           uint16 `json:"h,omitempty"`
+	}
+	if err := strict(body, &start, "Detach", "Tty", "w", "h"); err != nil {
+		return nil, err
+	}
+	if _, err := f.ownExec(ctx, args, nil); err != nil {
+		return nil, err
+	}
+	return json.Marshal(start)
+}
+
+// removeExec checks the body that removes a program.
+func (f *Filter) removeExec(ctx context.Context, args []string, body []byte) ([]byte, error) {
+	var remove struct{ Force bool }
+	if err := strict(body, &remove, "Force"); err != nil {
+		return nil, err
+	}
+	if _, err := f.ownExec(ctx, args, nil); err != nil {
+		return nil, err
+	}
+	return json.Marshal(remove)
+}

@@ -124,18 +124,21 @@ func listTable(sessions []evidence.Session, now time.Time) *term.Table {
 		term.Column{Heading: "CHANNELS", Width: 44}, term.Column{Heading: "STATE"})
 	for _, s := range sessions {
 		t.Add(s.ID, s.Start.In(now.Location()).Format(time.DateTime), lasted(s.Start, s.End, now),
-			s.Source.IP, string(s.Login.User), channelWords(s.Channels), string(s.State))
+			s.Source.IP, string(s.Login.User), channelWords(s), string(s.State))
 	}
 	return t
 }
 
 // channelWords says in a few words what a session's channels were for.
-func channelWords(channels []evidence.Channel) string {
-	if len(channels) == 0 {
-		return "-"
+func channelWords(s evidence.Session) string {
+	words := "-"
+	if n := len(s.Forwards); n > 0 {
+		words = fmt.Sprintf("(%d) %s port %d", n, s.Forwards[0].Destination, s.Forwards[0].DestinationPort)
 	}
-	words := channelWord(channels[0])
-	if n := len(channels) - 1; n > 0 {
+	if len(s.Channels) > 0 {
+		words = channelWord(s.Channels[0])
+	}
+	if n := len(s.Channels) - 1; n > 0 {
 		words = fmt.Sprintf("(%d more) %s", n, words)
 	}
 	return words

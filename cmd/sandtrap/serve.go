@@ -99,7 +99,8 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
+		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes),
+		Transfers:       transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 

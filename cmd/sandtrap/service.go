@@ -32,8 +32,18 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		PasswordAuthentication: c.PasswordAuthentication, KbdInteractiveAuthentication: c.KbdInteractiveAuthentication, PubkeyAuthentication: c.PubkeyAuthentication,
 		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
-		Events: s.events, Log: s.log.Named("sshd"),
+		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
+		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, Log: s.log.Named("sshd"),
 	})
+}
+
+func forwarding(c config.Forwarding) sshd.Forwarding {
+	return sshd.Forwarding{
+		TCPLocal: c.TCPLocal == config.ForwardSink, TCPRemote: c.TCPRemote == config.ForwardSink,
+		StreamlocalLocal: c.StreamlocalLocal == config.ForwardSink, StreamlocalRemote: c.StreamlocalRemote == config.ForwardSink,
+		X11: c.X11 == config.ForwardSink, Agent: c.Agent == config.ForwardSink, Tunnel: c.Tunnel == config.ForwardSink,
+		MaxChannels: c.MaxChannels, ChannelTimeout: c.ChannelTimeout, MaxTime: c.MaxTime,
+	}
 }
 
 // serve accepts connections until a signal ends it, then drains.

@@ -134,6 +134,10 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	for _, c := range s.Channels {
 		describeChannel(&b, c)
 	}
+	if len(s.Forwards) > 0 {
+		line("Forwards", "%d", len(s.Forwards))
+		describeForwards(&b, s.Forwards)
+	}
 	return b.String()
 }
 
@@ -198,6 +202,23 @@ func describeChannel(b *strings.Builder, c evidence.Channel) {
 	fmt.Fprintf(b, "    input %s, output %s, errors %s\n", byteWords(r.InputBytes), byteWords(r.OutputBytes), byteWords(r.StderrBytes))
 	fmt.Fprintf(b, "    %s %s, %s %s\n", term.Safe(r.Raw), byteWords(r.RawBytes), term.Safe(r.Cast), byteWords(r.CastBytes))
 	describeTransfers(b, c)
+}
+
+// shownForwards is how many forwards the text form of show lists.
+const shownForwards = 50
+
+func describeForwards(b *strings.Builder, forwards []evidence.Forward) {
+	for i, f := range forwards {
+		if i == shownForwards {
+			fmt.Fprintf(b, "  and %d more\n", len(forwards)-i)
+			return
+		}
+		fmt.Fprintf(b, "  %d %s %q port %d, from %q port %d", f.ID, term.Safe(f.Kind), f.Destination, f.DestinationPort, f.Originator, f.OriginatorPort)
+		if f.EndReason != "" {
+			fmt.Fprintf(b, ", ended by %s", term.Safe(f.EndReason))
+		}
+		fmt.Fprintf(b, "\n    input %s, %s %s\n", byteWords(f.Recording.InputBytes), term.Safe(f.Recording.Raw), byteWords(f.Recording.RawBytes))
+	}
 }
 
 // byteWords tells a size to about three digits.

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/record"
 )
 
 func TestShowText(t *testing.T) {
@@ -59,6 +60,34 @@ Channels    2
 	}
 	if live := show("-1"); !strings.Contains(live, "State       open\n") || !strings.Contains(live, "  0 shell\n    input 0 B, output 4 B") {
 		t.Errorf("live session:\n%s", live)
+	}
+}
+
+func TestShowForwards(t *testing.T) {
+	one := evidence.Forward{
+		ID: 3, Kind: "direct-tcpip", Destination: "a\x1b[2J", DestinationPort: 80, Originator: "1.2.3.4", OriginatorPort: 5, EndReason: "client closed",
+		Recording: record.Summary{Raw: "forward-3.raw", RawBytes: 100, InputBytes: 18},
+	}
+	s := evidence.Session{Forwards: []evidence.Forward{one}}
+	want := `Forwards    1
+  3 direct-tcpip "a\x1b[2J" port 80, from "1.2.3.4" port 5, ended by client closed
+    input 18 B, forward-3.raw 100 B
+`
+	if text := describe(s, "", march31); !strings.HasSuffix(text, want) {
+		t.Errorf("show:\n%s", text)
+	}
+	if words := channelWords(s); words != "(1) a\x1b[2J port 80" { // the table escapes it
+		t.Errorf("list: %q", words)
+	}
+	for range shownForwards + 1 {
+		s.Forwards = append(s.Forwards, one)
+	}
+	if text := describe(s, "", march31); !strings.Contains(text, "Forwards    52\n") || !strings.HasSuffix(text, "  and 2 more\n") {
+		t.Errorf("show:\n%s", text)
+	}
+	s.Channels = []evidence.Channel{{Kind: "shell"}}
+	if words := channelWords(s); words != "shell" {
+		t.Errorf("list: %q", words)
 	}
 }
 

@@ -19,16 +19,17 @@ const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
 // Config is the whole configuration. It is a value: nobody changes it after
 // Load; a reload makes a new one. The keys are described in sandtrap.yaml(5).
 type Config struct {
-	SSH       SSH       `koanf:"ssh"`
-	Auth      Auth      `koanf:"auth"`
-	Pool      Pool      `koanf:"pool"`
-	Podman    Podman    `koanf:"podman"`
-	Target    Target    `koanf:"target"`
-	Limits    Limits    `koanf:"limits"`
-	Recording Recording `koanf:"recording"`
-	Transfers Transfers `koanf:"transfers"`
-	StateDir  string    `koanf:"state_dir"` // absolute path
-	Log       Log       `koanf:"log"`
+	SSH        SSH        `koanf:"ssh"`
+	Auth       Auth       `koanf:"auth"`
+	Forwarding Forwarding `koanf:"forwarding"`
+	Pool       Pool       `koanf:"pool"`
+	Podman     Podman     `koanf:"podman"`
+	Target     Target     `koanf:"target"`
+	Limits     Limits     `koanf:"limits"`
+	Recording  Recording  `koanf:"recording"`
+	Transfers  Transfers  `koanf:"transfers"`
+	StateDir   string     `koanf:"state_dir"` // absolute path
+	Log        Log        `koanf:"log"`
 }
 
 // SSH says what the server looks like on the wire. Keys shared with
@@ -48,10 +49,12 @@ type SSH struct {
 	PasswordAuthentication       bool          `koanf:"password_authentication"`
 	KbdInteractiveAuthentication bool          `koanf:"kbd_interactive_authentication"`
 	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
-	MaxSessions                  int           `koanf:"max_sessions"`    // session channels open at once on one connection
-	MaxConnections               int           `koanf:"max_connections"` // connections at once
-	AcceptEnv                    []string      `koanf:"accept_env"`      // patterns with * and ?
-	DrainTimeout                 time.Duration `koanf:"drain_timeout"`   // how long a stop waits for connections to end by themselves
+	MaxSessions                  int           `koanf:"max_sessions"`           // session channels open at once on one connection
+	MaxConnections               int           `koanf:"max_connections"`        // connections at once
+	AcceptEnv                    []string      `koanf:"accept_env"`             // patterns with * and ?
+	DrainTimeout                 time.Duration `koanf:"drain_timeout"`          // how long a stop waits for connections to end by themselves
+	ClientAliveInterval          time.Duration `koanf:"client_alive_interval"`  // of silence, before a client is asked; 0 never asks
+	ClientAliveCountMax          int           `koanf:"client_alive_count_max"` // questions without an answer; 0 never ends a connection
 }
 
 // The names that SSH.HostKeys may hold.
@@ -84,6 +87,32 @@ type Credential struct {
 	Password  string `koanf:"password"`
 	PublicKey string `koanf:"public_key"` // one line as in authorized_keys, sshd(8)
 }
+
+// Forwarding says what becomes of what a client wants forwarded. Nothing ever is:
+// no address is dialled, no port listened on.
+type Forwarding struct {
+	TCPLocal          Forward       `koanf:"tcp_local"`          // ssh -L, -D, -W: AllowTcpForwarding local
+	TCPRemote         Forward       `koanf:"tcp_remote"`         // ssh -R: AllowTcpForwarding remote
+	StreamlocalLocal  Forward       `koanf:"streamlocal_local"`  // -L to a socket: AllowStreamLocalForwarding local
+	StreamlocalRemote Forward       `koanf:"streamlocal_remote"` // -R of a socket: AllowStreamLocalForwarding remote
+	X11               Forward       `koanf:"x11"`                // ssh -X: X11Forwarding
+	Agent             Forward       `koanf:"agent"`              // ssh -A: AllowAgentForwarding
+	Tunnel            Forward       `koanf:"tunnel"`             // ssh -w: PermitTunnel
+	MaxBytes          Bytes         `koanf:"max_bytes"`          // of the recording of one forward
+	MaxChannels       int           `koanf:"max_channels"`       // forwards open at once on one connection
+	ChannelTimeout    time.Duration `koanf:"channel_timeout"`    // of silence on a forward
+	MaxTime           time.Duration `koanf:"max_time"`           // of one forward in all
+}
+
+// Forward is the value of forwarding.tcp_local and its like.
+type Forward string
+
+// What to do about a forward: refuse it as an sshd whose configuration forbids it,
+// or accept it and answer nothing.
+const (
+	ForwardDeny Forward = "deny"
+	ForwardSink Forward = "sink"
+)
 
 // Pool says how many targets are kept and how long anything waits for one.
 type Pool struct {
@@ -225,8 +254,22 @@ func Default() Config {
 			MaxConnections:         256,
 			AcceptEnv:              []string{"LANG", "LC_*"},
 			DrainTimeout:           5 * time.Second,
+			ClientAliveCountMax:    3,
 		},
 		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Forwarding: Forwarding{
+			TCPLocal:          ForwardSink,
+			TCPRemote:         ForwardDeny,
+			StreamlocalLocal:  ForwardDeny,
+			StreamlocalRemote: ForwardDeny,
+			X11:               ForwardDeny,
+			Agent:             ForwardDeny,
+			Tunnel:            ForwardDeny,
+			MaxBytes:          64 * KiB,
+			MaxChannels:       100,
+			ChannelTimeout:    2 * time.Minute,
+			MaxTime:           10 * time.Minute,
+		},
 		Pool: Pool{
 			Min:          4,
 			Max:          16,

@@ -14,7 +14,7 @@ const shipped = "../../packaging/config/"
 
 // commented matches a key that is commented out; prose has a space after the
 // number sign.
-var commented = regexp.MustCompile(`^(\s*)#([a-z_]+:.*)$`)
+var commented = regexp.MustCompile(`^(\s*)#([a-z0-9_]+:.*)$`)
 
 // TestFullFile proves that the commented file shows every key, each with its
 // true default, and nothing else.
@@ -97,7 +97,7 @@ func TestManual(t *testing.T) {
 // manualEntries splits the page at its "**key**" lines.
 func manualEntries(page string) map[string]string {
 	entries := map[string]string{}
-	heading := regexp.MustCompile(`(?m)^\*\*([a-z_]+(?:\.[a-z_]+)*)\*\* \(`)
+	heading := regexp.MustCompile(`(?m)^\*\*([a-z0-9_]+(?:\.[a-z0-9_]+)*)\*\* \(`)
 	found := heading.FindAllStringSubmatchIndex(page, -1)
 	for i, at := range found {
 		end := len(page)

@@ -15,6 +15,7 @@ var (
 // enums lists what each string type with a fixed set of values allows.
 var enums = map[reflect.Type][]string{
 	reflect.TypeFor[AuthMode]():    {string(AuthAcceptAll), string(AuthStatic)},
+	reflect.TypeFor[Forward]():     {string(ForwardDeny), string(ForwardSink)},
 	reflect.TypeFor[Sticky]():      {string(StickyOff), string(StickySource), string(StickySourceAndCredential)},
 	reflect.TypeFor[LoginAs]():     {string(LoginExisting), string(LoginCreate), string(LoginFallback)},
 	reflect.TypeFor[Enforcement](): {string(EnforcementRequired), string(EnforcementBestEffort)},

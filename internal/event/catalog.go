@@ -29,6 +29,9 @@ const (
 	ChannelDeny    Kind = "channel.deny"
 	ChannelRequest Kind = "channel.request"
 	GlobalRequest  Kind = "global.request"
+	ForwardRequest Kind = "forward.request"
+	ForwardListen  Kind = "forward.listen"
+	ForwardClose   Kind = "forward.close"
 	ShellStart     Kind = "shell.start"
 	ExecStart      Kind = "exec.start"
 	SubsystemStart Kind = "subsystem.start"
@@ -92,8 +95,11 @@ var Catalog = []Definition{
 	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},
 	{ChannelOpen, "2c1ea9270acb4687b3d14ea25d16d2fb", Info, "Channel opened", []string{"channel", "channel_type"}},
 	{ChannelDeny, "a306a457e39a4c0e84f75e33cfd104f5", Notice, "Channel refused", []string{"channel_type", "reason", "payload"}},
-	{ChannelRequest, "a93f5fd21627460f92b243e0ca4b8c7f", Info, "Channel request", []string{"channel", "request", "accepted", "term", "columns", "rows", "name", "value", "payload"}},
+	{ChannelRequest, "a93f5fd21627460f92b243e0ca4b8c7f", Info, "Channel request", []string{"channel", "forward", "request", "accepted", "term", "columns", "rows", "name", "value", "payload"}},
 	{GlobalRequest, "9d02c18a3fbf46a3b60f835e86db4d74", Info, "Global request", []string{"request", "accepted", "payload"}},
+	{ForwardRequest, "5dfc8c88f625484984998c4c154bf5ac", Notice, "Forward requested", []string{"forward", "forward_type", "destination", "destination_port", "originator", "originator_port", "policy", "accepted", "reason"}},
+	{ForwardListen, "2874f55112ef412f92bec9db743f2d11", Notice, "Remote forward requested", []string{"request", "address", "port", "policy", "accepted"}},
+	{ForwardClose, "e2babe0ab09e48a6a171da87ee26206c", Info, "Forward closed", []string{"forward", "forward_type", "destination", "destination_port", "duration_ms", "input_bytes", "recording", "reason"}},
 	{ShellStart, "f5055f53dca14fec945d558e85e1ad5c", Notice, "Shell started", []string{"channel", "account", "pty"}},
 	{ExecStart, "111524e3b10d46d8a6e63f0c8525c52f", Notice, "Command started", []string{"channel", "account", "pty", "command"}},
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},

@@ -33,6 +33,10 @@ func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string
 		known[raw] = i
 	}
 	for _, name := range names {
+		if strings.HasPrefix(name, ForwardPrefix) {
+			damage = errors.Join(damage, matchForward(root, session, name, read))
+			continue
+		}
 		i, ok := known[name+".raw"]
 		if ok && !session.Channels[i].Recording.End.IsZero() {
 			continue
@@ -46,6 +50,7 @@ func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string
 		session.Channels[i].Recording = info.Summary
 	}
 	slices.SortStableFunc(session.Channels, func(a, b Channel) int { return cmp.Compare(a.ID, b.ID) })
+	slices.SortStableFunc(session.Forwards, func(a, b Forward) int { return cmp.Compare(a.ID, b.ID) })
 	return damage
 }
 
@@ -55,10 +60,16 @@ func unknownChannel(i int, name string, info record.Info) Channel {
 	if c.Command != "" {
 		c.Kind = "exec"
 	}
-	if _, number, ok := strings.Cut(name, "-"); ok {
-		if n, err := strconv.Atoi(number); err == nil && n >= 0 {
-			c.ID = n
+	c.ID = number(name, i)
+	return c
+}
+
+// number is that in the name of a recording, or else what is given.
+func number(name string, otherwise int) int {
+	if _, digits, ok := strings.Cut(name, "-"); ok {
+		if n, err := strconv.Atoi(digits); err == nil && n >= 0 {
+			return n
 		}
 	}
-	return c
+	return otherwise
 }

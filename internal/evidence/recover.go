@@ -104,6 +104,18 @@ func recoverChannels(root *os.Root, session *Session, now time.Time) (end time.T
 			c.End = &at
 		}
 	}
+	for i := range session.Forwards {
+		if f := &session.Forwards[i]; f.End == nil {
+			if f.Recording.End.After(end) {
+				end = f.Recording.End
+			}
+			at := earlier(f.Recording.End, now)
+			if f.Recording.End.IsZero() {
+				at = earlier(end, now)
+			}
+			f.End, f.EndReason = &at, EndCrash
+		}
+	}
 	return earlier(end, now), damage
 }
 

@@ -2,6 +2,7 @@ package evidence
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"testing"
 	"time"
@@ -79,6 +80,32 @@ func TestRecover(t *testing.T) {
 	}
 	if untouched, _, err := s.Find(closed); err != nil || untouched.State != StateClosed {
 		t.Errorf("closed session became %q, %v", untouched.State, err)
+	}
+}
+
+// Forwards are told from their recordings alone, as far as these can be read.
+func TestRecoverForwards(t *testing.T) {
+	s, now := newStore(t), noon.Add(time.Hour)
+	asked := Forward{Kind: "direct-tcpip", Destination: "example.com", DestinationPort: 80, Originator: "x\xff", OriginatorPort: 1}
+	id := crash(t, s, 1, func(s *Session) {
+		s.Forwards = []Forward{{ID: 1, Kind: "known", EndReason: "client closed", End: &noon, Recording: record.Summary{Raw: "forward-1.raw"}}}
+	}, record.Options{Name: "forward-0", Forward: asked.Asked()}, record.Options{Name: "forward-1", Forward: "x"},
+		record.Options{Name: "forward-2", Forward: "a\x00b"}, record.Options{Name: "forward-odd", Forward: "a\x00b\x00-1\x00c\x0099999999999"})
+	got, err := s.Recover(now)
+	must(t, err)
+	var words []string
+	for _, f := range got[0].Forwards {
+		if f.End == nil || f.Start.After(now) || f.Recording.Cast != "" {
+			t.Errorf("forward %+v", f)
+		}
+		words = append(words, fmt.Sprintf("%d %s %s %d %q %d %s %s", f.ID, f.Kind, f.Destination, f.DestinationPort, f.Originator, f.OriginatorPort, f.EndReason, f.Recording.Raw))
+	}
+	want := []string{
+		`0 direct-tcpip example.com 80 "x\xff" 1 crash forward-0.raw`, `1 known  0 "" 0 client closed forward-1.raw`,
+		`2   0 "" 0 crash forward-2.raw`, `3 a b 0 "c" 4294967295 crash forward-odd.raw`,
+	}
+	if diff := cmp.Diff(want, words); diff != "" || got[0].ID != id || len(got[0].Channels) != 0 {
+		t.Errorf("forwards (-want +got):\n%s", diff)
 	}
 }
 

@@ -44,6 +44,7 @@ type Session struct {
 	AttemptsOmitted int       `json:"attempts_omitted,omitempty"`
 	Target          Target    `json:"target"`
 	Channels        []Channel `json:"channels"`
+	Forwards        []Forward `json:"forwards,omitempty"` // as far as they were accepted
 }
 
 // Endpoint is one side of a TCP connection.
@@ -127,4 +128,19 @@ type Transfer struct {
 	Captured    int64     `json:"captured_bytes"`
 	Complete    bool      `json:"complete"`
 	Reason      string    `json:"reason,omitempty"` // one of our words
+}
+
+// Forward is a connection that the attacker was made to believe in (RFC 4254,
+// section 7.2). It led nowhere, and what they sent into it is recorded.
+type Forward struct {
+	ID              int            `json:"id"`          // ours, counting from 0
+	Kind            string         `json:"kind"`        // the channel's type
+	Destination     Text           `json:"destination"` // name, address or path
+	DestinationPort uint32         `json:"destination_port"`
+	Originator      Text           `json:"originator"`
+	OriginatorPort  uint32         `json:"originator_port"`
+	Start           time.Time      `json:"start,omitzero"`
+	End             *time.Time     `json:"end,omitempty"`
+	EndReason       string         `json:"end_reason,omitempty"` // one of our words
+	Recording       record.Summary `json:"recording,omitzero"`
 }

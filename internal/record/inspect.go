@@ -19,6 +19,7 @@ type Info struct {
 	Summary  Summary
 	Terminal string // TERM, empty without a pty
 	Command  string // exec command, empty for a shell
+	Forward  string // see Options.Forward; empty for a channel with a program
 	Size     Size   // the first window size; zero without a pty
 	Complete bool   // the log ends as Close leaves it
 }
@@ -69,6 +70,8 @@ func (i *Info) add(f Frame) {
 		if len(i.Command)+len(f.Data) <= maxCommand {
 			i.Command += string(f.Data)
 		}
+	case KindForward:
+		i.Forward, i.Summary.Cast = string(f.Data), ""
 	case KindResize:
 		if s, ok := f.Size(); ok && i.Size == (Size{}) {
 			i.Size = s

@@ -34,6 +34,38 @@ func TestInspectAgreesWithClose(t *testing.T) {
 	}
 }
 
+func TestForwardHasNoCast(t *testing.T) {
+	root := newRoot(t)
+	asked := "direct-tcpip\x00example.com\x0080\x00\xff\x001"
+	r, err := Create(Options{Dir: root, Name: "forward-0", Forward: asked, MaxBytes: 1000})
+	must(t, err)
+	must(t, r.Input([]byte("GET / HTTP/1.0\r\n")))
+	if _, err := root.Stat("forward-0.cast"); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("cast: %v", err)
+	}
+	// What a cast would take does not count.
+	must(t, r.Input([]byte(strings.Repeat("x", 800))))
+	if err := r.Input(make([]byte, 100)); !errors.Is(err, ErrQuota) {
+		t.Errorf("beyond the limit: %v", err)
+	}
+	sum, err := r.Close()
+	must(t, err)
+	if sum.Cast != "" || sum.CastBytes != 0 || !sum.Truncated || sum.InputBytes != 816 {
+		t.Errorf("summary %+v", sum)
+	}
+	info, err := Recover(root, "forward-0")
+	must(t, err)
+	if diff := cmp.Diff(Info{Summary: sum, Forward: asked, Complete: true}, info); diff != "" {
+		t.Errorf("Recover (-want +got):\n%s", diff)
+	}
+	if _, err := Create(Options{Dir: root, Name: "forward-0", Forward: asked}); err == nil {
+		t.Error("the same recording again")
+	}
+	if st, err := root.Stat("forward-0.raw"); err != nil || st.Size() != sum.RawBytes {
+		t.Errorf("the first is damaged: %v", err)
+	}
+}
+
 func TestRecoverTrimsTheCastOnly(t *testing.T) {
 	header := `{"version":2,"width":80,"height":24}` + "\n"
 	for _, tt := range []struct{ name, cast, want string }{

@@ -33,6 +33,7 @@ type Kind byte
 const (
 	KindTerminal   Kind = 't' // the client's TERM; only with a pty
 	KindCommand    Kind = 'c' // the exec command; a longer one goes on in the next frame
+	KindForward    Kind = 'f' // what a forward was asked for, see Options.Forward
 	KindResize     Kind = 'r' // window size: columns and rows, uint32 each
 	KindOutput     Kind = 'o' // standard output, or what the pty gave
 	KindStderr     Kind = 'e' // standard error; only without a pty

@@ -28,6 +28,9 @@ type Options struct {
 	Size     Size      // zero without a pty
 	Command  string    // exec command, empty for a shell
 	MaxBytes int64     // most bytes both files may take together; 0 for no limit
+	// Forward makes it the recording of a forward, without a cast: type of the channel,
+	// destination, port, originator and its port, separated by NUL.
+	Forward string
 }
 
 func (o *Options) title() string {
@@ -47,7 +50,7 @@ var errClosed = errors.New("recording is closed")
 // Summary is what a recording came to.
 type Summary struct {
 	Raw         string    `json:"raw"`  // file name in the session's directory
-	Cast        string    `json:"cast"` // file name in the session's directory
+	Cast        string    `json:"cast"` // the same; empty for a forward
 	RawBytes    int64     `json:"raw_bytes"`
 	CastBytes   int64     `json:"cast_bytes"`
 	InputBytes  int64     `json:"input_bytes"`  // recorded bytes from the client
@@ -118,11 +121,13 @@ func create(o *Options, open func(string) (file, error), remove func(string) err
 			err = errors.Join(err, r.raw.Close(), remove(r.sum.Raw))
 		}
 	}()
-	if r.cast, err = open(r.sum.Cast); err != nil {
+	if o.Forward != "" {
+		r.cast, r.sum.Cast = nowhere{}, ""
+	} else if r.cast, err = open(r.sum.Cast); err != nil {
 		return nil, fmt.Errorf("create cast: %w", err)
 	}
 	defer func() {
-		if err != nil {
+		if err != nil && r.sum.Cast != "" {
 			err = errors.Join(err, r.cast.Close(), remove(r.sum.Cast))
 		}
 	}()
@@ -141,6 +146,10 @@ func (r *Recorder) begin(o *Options) error {
 	}
 	if o.Size != (Size{}) {
 		raw = appendFrame(raw, KindResize, at, o.Size.bytes())
+	}
+	if o.Forward != "" {
+		raw = appendFrame(raw, KindForward, at, []byte(o.Forward[:min(len(o.Forward), maxPayload)]))
+		return r.write(raw, nil)
 	}
 	for rest := o.Command; rest != ""; {
 		n := min(len(rest), maxPayload)
@@ -336,12 +345,18 @@ func (r *Recorder) frame(at time.Duration, kind Kind, data []byte) error {
 }
 
 func (r *Recorder) fits() bool {
-	used := r.sum.RawBytes + r.sum.CastBytes + int64(len(r.rawBuf)) + int64(len(r.castBuf))
+	used := r.sum.RawBytes + int64(len(r.rawBuf))
+	if r.sum.Cast != "" {
+		used += r.sum.CastBytes + int64(len(r.castBuf))
+	}
 	return r.maxBytes <= 0 || used <= r.maxBytes
 }
 
 // write appends to both files, the raw log first: it is the one that counts.
 func (r *Recorder) write(raw, cast []byte) error {
+	if r.sum.Cast == "" {
+		cast = nil
+	}
 	err := appendTo(r.raw, raw, &r.sum.RawBytes)
 	if err != nil {
 		err = fmt.Errorf("write raw log: %w", err)

@@ -344,7 +344,12 @@ func (st *stage) saved() evidence.Session {
 // recorded are the bytes of one kind in a recording as it is on disk now.
 func (st *stage) recorded(s *Session, channel int, kind record.Kind) string {
 	st.Helper()
-	f, err := s.dir.Root().Open(fmt.Sprintf("channel-%d.raw", channel))
+	return st.recordedFile(s, fmt.Sprintf("channel-%d.raw", channel), kind)
+}
+
+func (st *stage) recordedFile(s *Session, name string, kind record.Kind) string {
+	st.Helper()
+	f, err := s.dir.Root().Open(name)
 	if err != nil {
 		st.Fatal(err)
 	}

@@ -72,6 +72,12 @@ func environment(l sshd.Login, account target.Account, p sshd.Program) []string 
 		fmt.Sprintf("SSH_CLIENT=%s %d %d", l.Source.Addr(), l.Source.Port(), l.Local.Port()),
 		fmt.Sprintf("SSH_CONNECTION=%s %d %s %d", l.Source.Addr(), l.Source.Port(), l.Local.Addr(), l.Local.Port()),
 	)
+	if p.Display != "" {
+		env = append(env, "DISPLAY="+p.Display)
+	}
+	if p.AuthSock != "" {
+		env = append(env, "SSH_AUTH_SOCK="+p.AuthSock)
+	}
 	return dedupe(env)
 }
 

@@ -58,6 +58,14 @@ func TestProgram(t *testing.T) {
 				"USER=root", "LOGNAME=root", "SHELL=/bin/bash", "MOTD_SHOWN=pam", rootEnv[7],
 			}},
 		},
+		{
+			"agent and display", v4, root,
+			sshd.Program{Kind: sshd.Shell, Env: []string{"DISPLAY=evil:0"}, Display: "localhost:10.0", AuthSock: "/tmp/ssh-XXXXXXXXXX/agent.7"},
+			pool.Program{
+				User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"},
+				LoginShell: true, Env: with([]string{"DISPLAY=localhost:10.0"}, with(rootEnv, []string{"SSH_AUTH_SOCK=/tmp/ssh-XXXXXXXXXX/agent.7"})),
+			},
+		},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -255,11 +255,11 @@ func (r *running) finish(served error) error {
 	s := r.session
 	sum, err := r.recorder.End()
 	r.watcher.Close()
-	s.putAway(r)
+	s.putAway(r.recorder, r.transfers.sync)
 	if errors.Is(served, record.ErrQuota) {
 		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
 	} else if err != nil {
-		s.recordingFailed(r, err)
+		s.recordingFailed(sum, err)
 	}
 	p := r.program
 	end := time.Now().UTC()

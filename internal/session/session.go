@@ -27,11 +27,13 @@ import (
 
 // Service opens sessions.
 type Service struct {
-	Pool      *pool.Pool
-	Store     *evidence.Store
-	MaxBytes  int64 // recorded bytes a channel
-	Transfers transfer.Limits
-	Log       hclog.Logger
+	Pool     *pool.Pool
+	Store    *evidence.Store
+	MaxBytes int64 // recorded bytes a channel
+	// ForwardMaxBytes is what the recording of a forward may take on disk.
+	ForwardMaxBytes int64
+	Transfers       transfer.Limits
+	Log             hclog.Logger
 }
 
 // The record of a session must stay within what can be read back: these bound
@@ -298,24 +300,24 @@ func (s *Session) sync() {
 	})
 }
 
-// putAway brings a recording that has ended to the disk, when the disk may be busy
-// again.
-func (s *Session) putAway(r *running) {
+// putAway brings a recording that has ended to the disk, and does more for what is
+// beside it, when the disk may be busy again.
+func (s *Session) putAway(r *record.Recorder, more func()) {
 	s.waiting.Go(func() {
 		select {
 		case <-s.closing:
 		case <-time.After(syncDelay):
 		}
-		if _, err := r.recorder.Close(); err != nil {
-			s.recordingFailed(r, err)
+		if sum, err := r.Close(); err != nil {
+			s.recordingFailed(sum, err)
 		}
-		r.transfers.sync()
+		more()
 	})
 }
 
 // recordingFailed reports what a recording lacks.
-func (s *Session) recordingFailed(r *running, err error) {
-	s.service.Log.Error("cannot record a channel", "session", s.login.ID, "channel", r.program.Channel, "error", err)
+func (s *Session) recordingFailed(r record.Summary, err error) {
+	s.service.Log.Error("cannot record a channel", "session", s.login.ID, "recording", r.Raw, "error", err)
 	s.events.Emit(event.SessionFail, event.F("stage", "record"), event.F("error", err.Error()))
 }
 
@@ -374,6 +376,9 @@ func (s *Session) emitClose(end time.Time, reason string) {
 	for _, c := range s.record.Channels {
 		in += c.Recording.InputBytes
 		out += c.Recording.OutputBytes + c.Recording.StderrBytes
+	}
+	for _, f := range s.record.Forwards {
+		in += f.Recording.InputBytes
 	}
 	s.events.Emit(event.SessionClose, event.F("duration_ms", end.Sub(s.login.Opened).Milliseconds()), event.F("channels", len(s.record.Channels)),
 		event.F("input_bytes", in), event.F("output_bytes", out), event.F("container", s.record.Target.Container), event.F("reason", reason))

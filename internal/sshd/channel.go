@@ -21,6 +21,7 @@ type channel struct {
 	program Program
 
 	envs, envBytes int         // what was let in
+	display        int         // of X11, with program.Display
 	then           func()      // what a request leads to once it was answered, if anything
 	running        Running     // nil until a program was started
 	exited         atomic.Bool // the program has ended
@@ -42,6 +43,7 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 // the program's end, closes the channel.
 func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
+	defer c.freeDisplay()
 	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
@@ -66,8 +68,14 @@ func (c *channel) request(ctx context.Context, r *ssh.Request) bool {
 		return c.windowChange(r)
 	case "signal":
 		return c.signal(r)
+	case "break":
+		return c.breakRequest(r)
 	case endOfWrite:
 		return c.enoughOutput(r)
+	case "x11-req":
+		return c.x11(r)
+	case "auth-agent-req@openssh.com":
+		return c.agent(r)
 	case Shell, Exec, Subsystem:
 		return c.start(ctx, r)
 	default:
@@ -219,7 +227,7 @@ const sftp = "sftp"
 // start starts the program that r asks for.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
-	program.Kind = r.Type
+	program.Kind, program.AuthSock = r.Type, c.conn.agent.socket()
 	var m commandRequest
 	switch {
 	case c.running != nil: // one program a channel: RFC 4254, section 6.5

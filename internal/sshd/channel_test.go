@@ -193,7 +193,7 @@ func TestRefusedRequests(t *testing.T) {
 	f := listen(t, nil)
 	programs := f.started(echo)
 	c := openChannel(t, f.client())
-	for _, unknown := range []string{"x11-req", "auth-agent-req@openssh.com", "signal", "exit-status", "", "\x00"} {
+	for _, unknown := range []string{"keepalive@openssh.com", "xon-xoff", "signal", "exit-status", "", "\x00"} {
 		if c.ask(unknown, bytes.Repeat([]byte("p"), 2*maxPayload)) {
 			t.Errorf("request %q was accepted", unknown)
 		}

@@ -2,6 +2,7 @@ package sshd
 
 import (
 	"context"
+	"slices"
 	"sync"
 
 	"golang.org/x/crypto/ssh"
@@ -17,43 +18,118 @@ const maxChannels = 1000
 type channels struct {
 	conn    *connection
 	session Session
+	serving sync.WaitGroup
 
-	mu   sync.Mutex // guards all below
-	open int
-	next int // number of the next session channel
+	mu          sync.Mutex // guards all below
+	open        int        // session channels
+	next        int        // number of the next session channel
+	forwards    int        // forwards that are open
+	nextForward int
+	list        []ssh.Channel // all that are open, the oldest first
 }
 
 func newChannels(c *connection, s Session) *channels {
 	return &channels{conn: c, session: s}
 }
 
-// serve runs until the client opens no more and every channel is done.
-func (cs *channels) serve(ctx context.Context, opened <-chan ssh.NewChannel) {
-	var wg sync.WaitGroup
-	defer wg.Wait()
-	for nc := range opened {
-		if nc.ChannelType() != "session" {
-			cs.refuse(nc)
-			continue
+// serve answers what the client opens and what it asks about the whole connection,
+// until it opens no more and every channel is done.
+func (cs *channels) serve(ctx context.Context, opened <-chan ssh.NewChannel, g *globals, requests <-chan *ssh.Request) {
+	defer cs.serving.Wait()
+	for opened != nil || requests != nil {
+		select {
+		case nc, ok := <-opened:
+			if !ok {
+				opened = nil
+				continue
+			}
+			cs.answer(ctx, nc)
+		case r, ok := <-requests:
+			if !ok {
+				requests = nil
+				continue
+			}
+			if r.Type == noMoreSessions {
+				cs.answerWaiting(ctx, opened) // they came before it
+			}
+			g.answer(r)
 		}
-		number, ok := cs.begin()
-		if !ok {
-			// sshd's answer beyond MaxSessions
-			cs.deny(nc, ssh.ConnectionFailed, "open failed", "too many sessions")
-			continue
-		}
-		ch, requests, err := nc.Accept()
-		if err != nil {
-			cs.end()
-			continue // the connection is gone
-		}
-		wg.Go(func() {
-			defer cs.end()
-			defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
-			defer cs.conn.survive()
-			newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests)
-		})
 	}
+}
+
+// answerWaiting answers what was opened before now.
+func (cs *channels) answerWaiting(ctx context.Context, opened <-chan ssh.NewChannel) {
+	for {
+		select {
+		case nc, ok := <-opened:
+			if !ok {
+				return
+			}
+			cs.answer(ctx, nc)
+		default:
+			return
+		}
+	}
+}
+
+// answer answers the opening of a channel.
+func (cs *channels) answer(ctx context.Context, nc ssh.NewChannel) {
+	switch nc.ChannelType() {
+	case "session":
+		cs.program(ctx, nc)
+	case DirectTCPIP, DirectStreamlocal, Tun:
+		cs.forward(ctx, nc)
+	default:
+		cs.deny(nc, &unknownType, unknownType.reason)
+	}
+}
+
+// discard takes what nobody answers any more after a panic: the library waits for
+// a reader.
+func discard(opened <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	for opened != nil || requests != nil {
+		select {
+		case _, ok := <-opened:
+			if !ok {
+				opened = nil
+			}
+		case _, ok := <-requests:
+			if !ok {
+				requests = nil
+			}
+		}
+	}
+}
+
+// program answers the opening of a session channel and serves it.
+func (cs *channels) program(ctx context.Context, nc ssh.NewChannel) {
+	if len(nc.ExtraData()) > 0 {
+		cs.deny(nc, nil, "malformed")
+		return
+	}
+	if cs.conn.noMoreSessions.Load() {
+		// sshd says so in an SSH_MSG_DISCONNECT.
+		cs.deny(nc, nil, "session after no-more-sessions@openssh.com")
+		return
+	}
+	number, ok := cs.begin()
+	if !ok {
+		cs.deny(nc, &tooManySessions, tooManySessions.reason)
+		return
+	}
+	ch, requests, err := nc.Accept()
+	if err != nil {
+		cs.end()
+		return // the connection is gone
+	}
+	closed := cs.opened(ch)
+	cs.serving.Go(func() {
+		defer cs.end()
+		defer closed()
+		defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
+		defer cs.conn.survive()
+		newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests)
+	})
 }
 
 func (cs *channels) begin() (number int, ok bool) {
@@ -73,20 +149,36 @@ func (cs *channels) end() {
 	cs.mu.Unlock()
 }
 
-// refuse answers a channel type that is not served, as an sshd that forbids
-// forwarding does (AllowTcpForwarding no and the like).
-func (cs *channels) refuse(nc ssh.NewChannel) {
-	switch nc.ChannelType() {
-	case "direct-tcpip", "direct-streamlocal@openssh.com", "tun@openssh.com":
-		cs.deny(nc, ssh.Prohibited, "open failed", "forwarding is not allowed")
-	default:
-		cs.deny(nc, ssh.UnknownChannelType, "unknown channel type", "unknown channel type")
+// opened notes a channel for oldest until closed is called.
+func (cs *channels) opened(ch ssh.Channel) (closed func()) {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.list = append(cs.list, ch)
+	return func() {
+		cs.mu.Lock()
+		defer cs.mu.Unlock()
+		cs.list = slices.DeleteFunc(cs.list, func(one ssh.Channel) bool { return one == ch })
 	}
 }
 
-func (cs *channels) deny(nc ssh.NewChannel, code ssh.RejectionReason, answer, reason string) {
+// oldest is the channel that has been open for the longest time, or nil.
+func (cs *channels) oldest() ssh.Channel {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if len(cs.list) == 0 {
+		return nil
+	}
+	return cs.list[0]
+}
+
+// deny refuses a channel, or for nil ends the connection without an answer.
+func (cs *channels) deny(nc ssh.NewChannel, refused *openFailure, reason string) {
 	if cs.conn.mayChat() {
 		cs.conn.events.Emit(event.ChannelDeny, event.F("channel_type", nc.ChannelType()), event.F("reason", reason), event.F("payload", head(nc.ExtraData())))
 	}
-	_ = nc.Reject(code, answer)
+	if refused == nil {
+		cs.conn.drop("channel refused: " + reason)
+		return
+	}
+	_ = nc.Reject(refused.code, refused.answer)
 }

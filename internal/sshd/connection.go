@@ -33,8 +33,13 @@ type connection struct {
 	tries   attempts
 	opening *opening // nil until a credential was accepted
 
+	traffic hearing                // the same connection as raw
 	dropped atomic.Pointer[string] // why we ended it, when we did
 	chatter atomic.Int32           // requests answered only with an event
+
+	noMoreSessions atomic.Bool // the client asked that no further session be opened
+	displays       displays    // of X11
+	agent          agent
 }
 
 func newConnection(s *Server, c net.Conn) *connection {
@@ -44,6 +49,8 @@ func newConnection(s *Server, c net.Conn) *connection {
 		server: s, raw: c, id: ulid.MustNew(ulid.Timestamp(opened), ulid.DefaultEntropy()).String(), opened: opened,
 		source: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()),
 	}
+	conn.traffic.Conn, conn.raw = c, &conn.traffic
+	keepAlive(c)
 	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
 	return conn
@@ -122,6 +129,7 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 		return reason
 	}
 	defer conn.Close()
+	announceHostKeys(c, conn)
 	// This fails when the client has left already, as those do that only try
 	// credentials. Their login is a session all the same.
 	_ = c.raw.SetDeadline(time.Time{})
@@ -144,14 +152,15 @@ func (c *connection) heard(k *KexInit) {
 func (c *connection) serveSession(ctx context.Context, conn *ssh.ServerConn, session Session, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 	ctx, cancel := context.WithCancel(ctx)
 	var wg sync.WaitGroup
+	cs := newChannels(c, session)
 	wg.Go(func() {
-		defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
+		defer discard(channels, requests)
 		defer c.survive()
-		c.globalRequests(requests)
+		cs.serve(ctx, channels, newGlobals(c, conn), requests)
 	})
 	wg.Go(func() {
 		defer c.survive()
-		newChannels(c, session).serve(ctx, channels)
+		c.watch(ctx, conn, cs)
 	})
 	_ = conn.Wait() // how a client leaves says nothing
 	cancel()
@@ -174,17 +183,6 @@ func (c *connection) mayChat() bool {
 	}
 	c.drop("too many requests")
 	return false
-}
-
-// globalRequests refuses every global request (RFC 4254, section 4), as sshd
-// does with what its configuration does not allow.
-func (c *connection) globalRequests(requests <-chan *ssh.Request) {
-	for r := range requests {
-		if c.mayChat() {
-			c.events.Emit(event.GlobalRequest, event.F("request", r.Type), event.F("accepted", false), event.F("payload", head(r.Payload)))
-		}
-		_ = r.Reply(false, nil)
-	}
 }
 
 // maxPayload is how much of a payload that we do not decode goes into an event.

@@ -95,10 +95,25 @@ type fakeSession struct {
 	login Login
 	start func(context.Context, Program) (Running, error)
 
+	forward func(Forward) (Sink, error)
+
 	prepared atomic.Int32
 
-	mu     sync.Mutex // guards closed
+	mu     sync.Mutex // guards all below
 	closed []string
+	sinks  []*fakeSink
+}
+
+// Forward keeps what comes, unless the test says otherwise.
+func (s *fakeSession) Forward(_ context.Context, w Forward) (Sink, error) {
+	if s.forward != nil {
+		return s.forward(w)
+	}
+	k := &fakeSink{forward: w, closed: make(chan struct{})}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sinks = append(s.sinks, k)
+	return k, nil
 }
 
 func (s *fakeSession) Prepare(_ context.Context, wanted bool) {
@@ -148,6 +163,7 @@ type fixture struct {
 	// start is what every session's Start does; the default runs echo.
 	start func(context.Context, Program) (Running, error)
 	open  func(Login) error // when not nil, an error of Open
+	sink  func(Forward) (Sink, error)
 
 	mu       sync.Mutex // guards sessions
 	sessions []*fakeSession
@@ -193,6 +209,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 		PasswordAuthentication: true, KbdInteractiveAuthentication: true, PubkeyAuthentication: true,
 		MaxConnections: 100, AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
+		Forwarding: Forwarding{MaxChannels: 100, ChannelTimeout: patience, MaxTime: patience},
 	}
 	cfg.Open = func(_ context.Context, l Login) (Session, error) {
 		if f.open != nil {
@@ -200,7 +217,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 				return nil, err
 			}
 		}
-		s := &fakeSession{login: l, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
+		s := &fakeSession{login: l, forward: f.sink, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
 		f.mu.Lock()
 		f.sessions = append(f.sessions, s)
 		f.mu.Unlock()

@@ -11,6 +11,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -36,6 +37,10 @@ type Config struct {
 	MaxSessions                                                                int // session channels open at once on a connection
 	MaxConnections                                                             int // connections at once
 	AcceptEnv                                                                  []string
+	Forwarding                                                                 Forwarding
+
+	ClientAliveInterval time.Duration // of silence before a client is asked; 0 never asks
+	ClientAliveCountMax int           // questions without an answer; 0 never ends a connection
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
@@ -82,6 +87,8 @@ type Session interface {
 	Prepare(ctx context.Context, wanted bool)
 	// Start starts a program. The reply to the client's request waits for it.
 	Start(context.Context, Program) (Running, error)
+	// Forward begins the record of a forward that leads nowhere.
+	Forward(context.Context, Forward) (Sink, error)
 	// Close ends the session when its connection is gone. reason is for the
 	// record.
 	Close(reason string)
@@ -122,6 +129,9 @@ type Program struct {
 	Term    string // TERM; hostile
 	Size    Size
 	Modes   string // encoded terminal modes, RFC 4254 section 8; hostile
+
+	AuthSock string // SSH_AUTH_SOCK, empty where no agent is forwarded
+	Display  string // DISPLAY, the same for X11
 }
 
 // Size is a terminal's size in characters and in pixels, as the client claims it.
@@ -155,7 +165,8 @@ type Server struct {
 	cfg      Config
 	hostKeys []ssh.Signer // one for each algorithm that we offer
 	hashing  hashing
-	secret   [16]byte // of leastTime
+	sinks    atomic.Int64 // forwards open on all connections
+	secret   [16]byte     // of leastTime
 
 	mu       sync.Mutex // guards all below
 	closing  bool

@@ -1,0 +1,86 @@
+package session
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/record"
+	"github.com/sandtrap/sandtrap/internal/sshd"
+)
+
+// maxOriginator is how much is kept of what a client calls the origin of a forward,
+// in bytes: an address. The event has more.
+const maxOriginator = 64
+
+// Why a sink takes no more.
+var (
+	errSinkFull    = errors.New("size limit")
+	errNotRecorded = errors.New("recording failed")
+)
+
+// deadEnd records what a client sends into a forward. It implements sshd.Sink.
+type deadEnd struct {
+	session  *Session
+	forward  evidence.Forward
+	recorder *record.Recorder
+	began    time.Time
+}
+
+// Forward begins the recording of a forward. It needs no target.
+func (s *Session) Forward(_ context.Context, w sshd.Forward) (sshd.Sink, error) {
+	if err := s.events.Err(); err != nil {
+		return nil, fmt.Errorf("events are being lost: %w", err)
+	}
+	now := time.Now()
+	k := &deadEnd{session: s, began: now, forward: evidence.Forward{
+		ID: w.Number, Kind: w.Kind, Destination: evidence.Text(w.Host), DestinationPort: w.Port,
+		Originator: evidence.Text(w.Originator[:min(len(w.Originator), maxOriginator)]), OriginatorPort: w.OriginatorPort, Start: now.UTC(),
+	}}
+	recorder, err := record.Create(record.Options{
+		Dir: s.dir.Root(), Name: evidence.ForwardPrefix + strconv.Itoa(w.Number), Start: now,
+		Forward: k.forward.Asked(), MaxBytes: s.service.ForwardMaxBytes,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("start recording: %w", err)
+	}
+	k.recorder = recorder
+	s.sync()
+	return k, nil
+}
+
+// Write implements sshd.Sink.
+func (k *deadEnd) Write(p []byte) (int, error) {
+	switch err := k.recorder.Input(p); {
+	case err == nil:
+		return len(p), nil
+	case errors.Is(err, record.ErrQuota):
+		return 0, errSinkFull
+	default:
+		return 0, errNotRecorded
+	}
+}
+
+// Close implements sshd.Sink. The record is written with the next program or at the
+// end of the session: until then the recording has what is needed.
+func (k *deadEnd) Close(reason string) {
+	s, f := k.session, &k.forward
+	sum, err := k.recorder.End()
+	if err != nil {
+		s.recordingFailed(sum, err)
+	}
+	s.putAway(k.recorder, func() {})
+	end := time.Now().UTC()
+	f.End, f.EndReason, f.Recording = &end, reason, sum
+	s.mu.Lock()
+	s.record.Forwards = append(s.record.Forwards, *f)
+	s.mu.Unlock()
+	s.events.Emit(event.ForwardClose, event.F("forward", f.ID), event.F("forward_type", f.Kind),
+		event.F("destination", string(f.Destination)), event.F("destination_port", f.DestinationPort),
+		event.F("duration_ms", time.Since(k.began).Milliseconds()), event.F("input_bytes", sum.InputBytes),
+		event.F("recording", sum.Raw), event.F("reason", reason))
+}

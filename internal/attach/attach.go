@@ -48,7 +48,7 @@ type Program struct {
 	PTY         bool
 	Size        Size
 	Modes       string
-	Interactive bool // a login shell on a terminal, see frame.OpenMessage
+	Interactive bool // a login shell, see frame.OpenMessage
 }
 
 // Stream is a running program with its standard streams. Its methods may be

@@ -43,8 +43,7 @@ type OpenMessage struct {
 	PTY   bool
 	Size  Size
 	Modes string
-	// Interactive is set for a login shell on a terminal: the login goes into
-	// utmp, wtmp and lastlog, and the message of the day comes first.
+	// Interactive is set for a login shell: the message of the day comes first.
 	Interactive bool
 }
 

@@ -21,13 +21,7 @@ const (
 // greeting is what a login shell's terminal shows first: what pam_motd(8) and sshd
 // print, in the order of Debian's sshd.
 func (l *login) greeting() []byte {
-	var st syscall.Stat_t
-	if syscall.Stat(l.home+"/.hushlogin", &st) == nil {
-		return nil
-	}
-	text, _ := readFile(l.root+motdDynamic, maxMotd)
-	motd, _ := readFile(l.root+"/etc/motd", maxMotd)
-	text = append(text, motd...)
+	text := l.motd()
 	if at, host := l.lastLogin(); !at.IsZero() {
 		text = append(text, "Last login: "+at.Local().Format("Mon Jan _2 15:04:05 2006")...)
 		if host != "" {
@@ -36,6 +30,19 @@ func (l *login) greeting() []byte {
 		text = append(text, "\r\n"...)
 	}
 	return text
+}
+
+// hushed reports whether the account would rather not be greeted; see sshd(8).
+func (l *login) hushed() bool {
+	var st syscall.Stat_t
+	return syscall.Stat(l.home+"/.hushlogin", &st) == nil
+}
+
+// motd is the message of the day, which pam_motd(8) has ready.
+func (l *login) motd() []byte {
+	text, _ := readFile(l.root+motdDynamic, maxMotd)
+	motd, _ := readFile(l.root+"/etc/motd", maxMotd)
+	return append(text, motd...)
 }
 
 // refreshMotd writes the dynamic message, as happens at every login, if it knows

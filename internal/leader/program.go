@@ -10,6 +10,10 @@ import (
 // pipeSize is how much a program's output may be ahead, in bytes.
 const pipeSize = 256 << 10
 
+// smallestPipe is what every empty pipe takes without waiting for a reader, in
+// bytes; see pipe(7).
+const smallestPipe = 4096
+
 // streams are descriptors of one side of a program: its standard input, output and
 // error, or three times its terminal. They are -1 when closed.
 type streams [3]int
@@ -136,8 +140,8 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs stre
 		env = append(env, "SSH_TTY=/dev/"+c.pty.line())
 	}
 	w.showTitle(c)
-	if m.PTY && m.Interactive {
-		c.pty.say(l.greeting())
+	if m.Interactive && !l.hushed() {
+		c.greet(l, theirs)
 	}
 	if err := syscall.Chdir(cString(m.Dir)); err != nil {
 		c.complain(theirs, "Could not chdir to home directory "+cString(m.Dir)+": "+errorText(err)+"\n")
@@ -165,6 +169,17 @@ func (w *worker) execute(c *channel, l *login, m *frame.OpenMessage, theirs stre
 	c.complain(theirs, path+": "+errorText(err)+"\n")
 	c.exit = &frame.ExitMessage{Status: 1}
 	return nil
+}
+
+// greet says what comes before a login shell's own output. Without a terminal that
+// is the message of the day alone.
+func (c *channel) greet(l *login, theirs streams) {
+	if c.pty != nil {
+		c.pty.say(l.greeting())
+		return
+	}
+	text := l.motd()
+	_ = writeAll(theirs[1], text[:min(len(text), smallestPipe)]) // into an empty pipe
 }
 
 // complain says what sshd's child says on standard error, before the program

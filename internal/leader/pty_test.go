@@ -191,6 +191,15 @@ func TestGreeting(t *testing.T) {
 	if !strings.HasPrefix(got, "Have a nice day.\r\nLast login: ") || !strings.HasSuffix(got, " from 192.0.2.7\r\r\nprompt\r\n") {
 		t.Errorf("second login: %q", got)
 	}
+	piped := shell("echo prompt")
+	piped.Interactive = true
+	if got := output(t, l, piped).stdout; got != "Have a nice day.\nprompt\n" {
+		t.Errorf("without a terminal: %q", got)
+	}
+	write(t, filepath.Join(p.root, "etc/motd"), strings.Repeat("day ", maxMotd/4))
+	if got := output(t, l, piped).stdout; got != strings.Repeat("day ", smallestPipe/4)+"prompt\n" {
+		t.Errorf("a long one: %d bytes", len(got))
+	}
 	write(t, filepath.Join(p.root, ".hushlogin"), "")
 	if got := output(t, l, interactive).stdout; got != "prompt\r\n" {
 		t.Errorf("hushed: %q", got)

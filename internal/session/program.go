@@ -25,7 +25,7 @@ func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program 
 	switch p.Kind {
 	case sshd.Shell:
 		x.Argv = []string{"-" + shell} // which makes it a login shell
-		x.Interactive = p.PTY
+		x.Interactive = true
 	case sshd.Exec:
 		x.Argv = []string{shell, "-c", p.Command}
 	case sshd.Subsystem:

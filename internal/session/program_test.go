@@ -57,7 +57,7 @@ func TestProgram(t *testing.T) {
 		{
 			"environment of the client's making", v4, root,
 			sshd.Program{Kind: sshd.Shell, Env: []string{"LANG=first", "HOME=/tmp", "PATH=/evil", "SSH_CLIENT=1.2.3.4 1 1", "LC_A=x", "LANG=last", "TERM=dumb"}},
-			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, Env: with([]string{"LC_A=x", "LANG=last", "TERM=dumb"}, rootEnv)},
+			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, Interactive: true, Env: with([]string{"LC_A=x", "LANG=last", "TERM=dumb"}, rootEnv)},
 		},
 	}
 	for _, tt := range tests {

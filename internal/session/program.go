@@ -29,7 +29,7 @@ func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program 
 	case sshd.Exec:
 		x.Argv = []string{shell, "-c", p.Command}
 	case sshd.Subsystem:
-		x.Argv = []string{shell, "-c", subsystem(p.Command)}
+		x.Argv = []string{shell, "-c", sftpServer} // there is no other
 	}
 	return x
 }
@@ -38,15 +38,6 @@ func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program 
 // ioctl_tty(2), TIOCSWINSZ.
 func size(s sshd.Size) pool.Size {
 	return pool.Size{Columns: uint16(min(s.Columns, math.MaxUint16)), Rows: uint16(min(s.Rows, math.MaxUint16))}
-}
-
-// subsystem is the command of a subsystem. One that is not configured is refused
-// by the shell, since sshd's refusal would come before the lease.
-func subsystem(name string) string {
-	if name == "sftp" {
-		return sftpServer
-	}
-	return "exit 1"
 }
 
 // The PATH that Debian's sshd has, for root and for everybody else.

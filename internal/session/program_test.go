@@ -51,10 +51,6 @@ func TestProgram(t *testing.T) {
 			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"bash", "-c", sftpServer}, Env: rootEnv},
 		},
 		{
-			"unknown subsystem", v4, root, sshd.Program{Kind: sshd.Subsystem, Command: "sftp; reboot"},
-			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"bash", "-c", "exit 1"}, Env: rootEnv},
-		},
-		{
 			"environment of the client's making", v4, root,
 			sshd.Program{Kind: sshd.Shell, Env: []string{"LANG=first", "HOME=/tmp", "PATH=/evil", "SSH_CLIENT=1.2.3.4 1 1", "LC_A=x", "LANG=last", "TERM=dumb"}},
 			pool.Program{User: "root", Path: "/bin/bash", Dir: "/root", Argv: []string{"-bash"}, Interactive: true, Env: with([]string{"LC_A=x", "LANG=last", "TERM=dumb"}, rootEnv)},

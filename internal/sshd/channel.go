@@ -167,6 +167,9 @@ func (c *channel) signal(r *ssh.Request) bool {
 // maxSignalName is more than any name has, in bytes.
 const maxSignalName = 64
 
+// sftpSubsystem is the one that Debian's sshd_config(5) configures.
+const sftpSubsystem = "sftp"
+
 // start starts the program that r asks for.
 func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program := c.program
@@ -179,7 +182,13 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 		}
 		program.Command = m.Command
 	}
-	if c.running != nil { // one program a channel: RFC 4254, section 6.5
+	if !isSafe(program.Command) {
+		c.report(r, false, event.F("payload", head(r.Payload)))
+		c.conn.drop("malformed request")
+		return false
+	}
+	// One program a channel: RFC 4254, section 6.5.
+	if c.running != nil || r.Type == Subsystem && program.Command != sftpSubsystem {
 		c.report(r, false, event.F("payload", head(r.Payload)))
 		return false
 	}

@@ -48,6 +48,13 @@ func wireSignal(name string) string {
 	return "SIG@openssh.com"
 }
 
+// isSafe reports whether C can have a string whole, as OpenSSH asks: a zero byte may
+// only be its last. A client that sends another is cut off by sshd.
+func isSafe(s string) bool {
+	at := strings.IndexByte(s, 0)
+	return at < 0 || at == len(s)-1
+}
+
 // isVariable reports whether name and value can stand in an environment at all;
 // see environ(7).
 func isVariable(name, value string) bool {

@@ -34,6 +34,13 @@ func program(l sshd.Login, account target.Account, p sshd.Program) pool.Program 
 	return x
 }
 
+// hearsSignals reports whether sshd delivers signals to a program. That is done by the
+// process of sshd that keeps its rights after the login, which there is not for root;
+// and subsystems are spared.
+func hearsSignals(account target.Account, p sshd.Program) bool {
+	return account.UID != 0 && p.Kind != sshd.Subsystem
+}
+
 // size fits a client's numbers into what a terminal can be told; see
 // ioctl_tty(2), TIOCSWINSZ.
 func size(s sshd.Size) pool.Size {

@@ -23,6 +23,7 @@ type running struct {
 	program  sshd.Program
 	recorder *record.Recorder
 	stream   pool.Stream
+	signals  bool // the program gets those that the client sends
 	began    time.Time
 	done     chan struct{} // closed when the program's output has ended
 }
@@ -161,7 +162,7 @@ func (r *running) control(ctx context.Context, client sshd.Stream) {
 				_ = r.stream.Resize(ctx, size(s)) // the program may be gone by now
 			}
 		case name := <-client.Signals:
-			if err = r.recorder.Signal(name); err == nil {
+			if err = r.recorder.Signal(name); err == nil && r.signals {
 				_ = r.stream.Signal(ctx, name)
 			}
 		}

@@ -15,6 +15,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
+	"github.com/sandtrap/sandtrap/internal/target"
 )
 
 func TestRecordedBeforeForwarded(t *testing.T) {
@@ -285,6 +286,7 @@ func TestSignals(t *testing.T) {
 	stream.ended = pool.Exit{Signal: "QUIT", CoreDumped: true}
 	st.runs(stream)
 	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "sleep 1"})
+	r.signals = true
 	c := &client{signals: make(chan string, 1)}
 	c.signals <- "QU\xff"
 	if err := r.Serve(st.Context(), c.stream()); err != nil {
@@ -305,6 +307,40 @@ func TestSignals(t *testing.T) {
 	}
 	if got := st.events.of(event.ProgramExit); len(got) != 1 || got[0]["exit_signal"] != "QUIT" || got[0]["core_dumped"] != true {
 		t.Errorf("events %v", got)
+	}
+}
+
+// Signals for root, and for subsystems, are recorded and go no further.
+func TestSignalsThatSshdRefuses(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	stream := newStream(0, untilClosed)
+	st.runs(stream)
+	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "sleep 1"})
+	c := &client{signals: make(chan string)}
+	ctx, cancel := context.WithCancel(st.Context())
+	go func() {
+		c.signals <- "KILL"
+		c.signals <- "KILL" // the first has been dealt with
+		cancel()
+	}()
+	_ = r.Serve(ctx, c.stream())
+	if got := st.recorded(s, 0, record.KindSignal); !strings.HasPrefix(got, "KILL") {
+		t.Errorf("recorded signal %q", got)
+	}
+	s.Close("over")
+	if n := len(stream.signals); n != 0 {
+		t.Errorf("%d signals were delivered to root", n)
+	}
+	user, root := target.Account{UID: 1000}, target.Account{}
+	for _, tt := range []struct {
+		account target.Account
+		kind    string
+		want    bool
+	}{{user, sshd.Exec, true}, {user, sshd.Shell, true}, {user, sshd.Subsystem, false}, {root, sshd.Exec, false}} {
+		if got := hearsSignals(tt.account, sshd.Program{Kind: tt.kind}); got != tt.want {
+			t.Errorf("a %s of user %d hears signals: %t", tt.kind, tt.account.UID, got)
+		}
 	}
 }
 

@@ -140,7 +140,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
 	}
-	r := &running{session: s, program: p, recorder: recorder, began: time.Now(), done: make(chan struct{})}
+	r := &running{session: s, program: p, recorder: recorder, signals: hearsSignals(lease.Account, p), began: time.Now(), done: make(chan struct{})}
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil))

@@ -91,9 +91,10 @@ func (c *channel) ptyReq(r *ssh.Request) bool {
 	return true
 }
 
-// maxEnv and maxEnvBytes bound what a client may put into the environment.
+// maxEnv and maxEnvBytes bound what a client may put into the environment; sshd
+// refuses a variable when it has more than 128.
 const (
-	maxEnv      = 128
+	maxEnv      = 129
 	maxEnvBytes = 64 << 10
 )
 

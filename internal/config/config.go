@@ -188,7 +188,7 @@ func Default() Config {
 		SSH: SSH{
 			Listen:   []string{"0.0.0.0:2222", "[::]:2222"},
 			Version:  "OpenSSH_9.2p1 Debian-2+deb12u10",
-			HostKeys: []string{KeyEd25519, KeyECDSA, KeyRSA},
+			HostKeys: []string{KeyRSA, KeyECDSA, KeyEd25519}, // sshd's own order
 			KexAlgorithms: []string{
 				"curve25519-sha256", "curve25519-sha256@libssh.org",
 				"diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256",

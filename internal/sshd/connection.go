@@ -212,7 +212,9 @@ func (c *connection) serverConfig() *ssh.ServerConfig {
 		AuthLogCallback:             c.tries.log,
 	}
 	for _, key := range cfg.HostKeys {
-		sc.AddHostKey(key)
+		for _, one := range eachAlgorithm(key) {
+			sc.AddHostKey(one)
+		}
 	}
 	return sc
 }

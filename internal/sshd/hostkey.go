@@ -102,6 +102,40 @@ func readKey(path string, private bool) (ssh.Signer, error) {
 	return key, nil
 }
 
+// eachAlgorithm is a key as the library must have it to offer the key's algorithms in
+// their order and not in its own: as one key for each.
+func eachAlgorithm(key ssh.Signer) []ssh.Signer {
+	several, ok := key.(ssh.MultiAlgorithmSigner)
+	if !ok {
+		return []ssh.Signer{key}
+	}
+	var keys []ssh.Signer
+	for _, algorithm := range several.Algorithms() {
+		keys = append(keys, oneAlgorithm{several, algorithm})
+	}
+	return keys
+}
+
+// oneAlgorithm signs with one of a key's algorithms, of which the library knows by the
+// type of the public key.
+type oneAlgorithm struct {
+	key       ssh.AlgorithmSigner
+	algorithm string
+}
+
+func (o oneAlgorithm) PublicKey() ssh.PublicKey { return typedKey{o.key.PublicKey(), o.algorithm} }
+
+func (o oneAlgorithm) Sign(rand io.Reader, data []byte) (*ssh.Signature, error) {
+	return o.key.SignWithAlgorithm(rand, data, o.algorithm)
+}
+
+type typedKey struct {
+	ssh.PublicKey
+	algorithm string
+}
+
+func (k typedKey) Type() string { return k.algorithm }
+
 // makeKeys makes every key beside dir and moves them in together, so that a
 // crash on the way leaves none.
 func makeKeys(dir string, types []string) error {

@@ -1,6 +1,7 @@
 package sshd
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -80,6 +81,26 @@ func checkRSA(t *testing.T, key ssh.Signer) {
 	algorithms := key.(ssh.MultiAlgorithmSigner).Algorithms()
 	if want := []string{"rsa-sha2-512", "rsa-sha2-256"}; !cmp.Equal(algorithms, want) {
 		t.Errorf("RSA offers %q, want %q", algorithms, want)
+	}
+}
+
+// TestHostKeyAlgorithmsAreInOrder: a client hears them in the order of the keys, and
+// SHA-512 comes before SHA-256.
+func TestHostKeyAlgorithmsAreInOrder(t *testing.T) {
+	keys, _, err := HostKeys("", filepath.Join(t.TempDir(), "hostkeys"), []string{"rsa", "ecdsa", "ed25519"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := listen(t, func(c *Config) { c.HostKeys = keys })
+	c := clientConfig("root", ssh.Password("x"))
+	c.HostKeyAlgorithms = []string{"none"}
+	_, _, err = f.login(c)
+	var differ *ssh.AlgorithmNegotiationError
+	if !errors.As(err, &differ) {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"rsa-sha2-512", "rsa-sha2-256", "ecdsa-sha2-nistp256", "ssh-ed25519"}, differ.RequestedAlgorithms); diff != "" {
+		t.Errorf("offered (-want +got):\n%s", diff)
 	}
 }
 

@@ -57,6 +57,12 @@ func (s starter) Run() int {
 		_ = f.Value.Set(atOnce)
 	}
 	defer stopReference()
+	// A client that hangs keeps its pipes, for which testing would wait for half an hour.
+	time.AfterFunc(limit+2*patience, func() {
+		fmt.Fprintln(os.Stderr, "the scripts do not end")
+		stopReference()
+		os.Exit(1)
+	})
 	if err := start(); err != nil {
 		fmt.Fprintln(os.Stderr, "start the servers:", err)
 		return 1

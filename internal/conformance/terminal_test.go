@@ -41,11 +41,13 @@ func terminal() {
 	}
 	s := &screen{file: file, output: make(chan []byte)}
 	go s.read()
-	err = s.play(string(text))
+	if err = s.play(string(text)); err == nil {
+		err = s.wait("")
+	}
 	if err != nil {
 		_ = c.Process.Kill()
+		_ = file.Close() // whoever else holds it
 	}
-	s.drain()
 	exit := c.Wait()
 	fmt.Print(s.all.String())
 	if err != nil {
@@ -70,17 +72,10 @@ func (s *screen) read() {
 	for {
 		p := make([]byte, 4096)
 		n, err := s.file.Read(p)
-		s.output <- p[:n]
+		s.output <- p[:n] // for ever where nobody waits any more
 		if err != nil {
 			return
 		}
-	}
-}
-
-// drain takes what is still printed, until the end.
-func (s *screen) drain() {
-	for p := range s.output {
-		s.all.Write(p)
 	}
 }
 
@@ -116,6 +111,7 @@ func (s *screen) act(verb, argument string) error {
 	return errors.New("not a verb")
 }
 
+// wait waits for a match, or without a pattern for the end.
 func (s *screen) wait(pattern string) error {
 	re, err := regexp.Compile(pattern)
 	if err != nil {
@@ -123,13 +119,15 @@ func (s *screen) wait(pattern string) error {
 	}
 	timeout := time.After(step)
 	for {
-		if at := re.FindStringIndex(s.unseen); at != nil {
+		if at := re.FindStringIndex(s.unseen); at != nil && pattern != "" {
 			s.unseen = s.unseen[at[1]:]
 			return nil
 		}
 		select {
 		case p, ok := <-s.output:
-			if !ok {
+			if !ok && pattern == "" {
+				return nil
+			} else if !ok {
 				return errors.New("the program has ended")
 			}
 			s.all.Write(p)

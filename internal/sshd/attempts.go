@@ -100,7 +100,14 @@ func (a *attempts) interactive(m ssh.ConnMetadata, ask ssh.KeyboardInteractiveCh
 	if len(answers) != 1 {
 		return nil, errRefused
 	}
-	return a.decide(auth.Attempt{User: m.User(), Method: "keyboard-interactive", Password: answers[0]}, "")
+	p, err := a.decide(auth.Attempt{User: m.User(), Method: "keyboard-interactive", Password: answers[0]}, "")
+	if err == nil { // PAM has nothing more to ask, which is asked as well
+		_, err = ask("", "", nil, nil)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return p, nil
 }
 
 // offered answers whether a key would do; nothing is proved by it yet. The

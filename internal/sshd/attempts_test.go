@@ -59,6 +59,9 @@ func (f *fixture) tries(t *testing.T) []tried {
 func TestEveryAttemptIsAnEvent(t *testing.T) {
 	key := testKey(t, "k")
 	interactive := ssh.KeyboardInteractive(func(name, instruction string, questions []string, echos []bool) ([]string, error) {
+		if len(questions) == 0 { // what PAM ends with
+			return nil, nil
+		}
 		if name != "" || instruction != "" || !cmp.Equal(questions, []string{"Password: "}) || !cmp.Equal(echos, []bool{false}) {
 			t.Errorf("asked %q %q %q %v", name, instruction, questions, echos)
 		}
@@ -216,6 +219,26 @@ func TestAttemptsWithoutCallback(t *testing.T) {
 		}
 		if got := fields(found[0], "user", "method", "accepted", "reason", "password"); !cmp.Equal(got, []any{"root", tt.want, false, tt.reason, nil}) {
 			t.Errorf("%q: event has %q", tt.method, got)
+		}
+	}
+}
+
+// TestInteractiveEndsWithoutAQuestion: who was let in is asked once more, for nothing;
+// who was not is told at once.
+func TestInteractiveEndsWithoutAQuestion(t *testing.T) {
+	for _, policy := range []auth.Policy{auth.AcceptAll{}, &auth.Static{}} {
+		a := attempts{policy: policy, events: event.New(newEventLog()), accepted: func() {}, checked: func(auth.Attempt, bool) {}}
+		var asked []int
+		p, err := a.interactive(metadata{"root"}, func(_, _ string, questions []string, _ []bool) ([]string, error) {
+			asked = append(asked, len(questions))
+			return questions, nil
+		})
+		want := []int{1, 0}
+		if p == nil {
+			want = want[:1]
+		}
+		if !cmp.Equal(asked, want) || (p == nil) != (err != nil) {
+			t.Errorf("%T: let in: %t, %v, after %d questions, want %d", policy, p != nil, err, asked, want)
 		}
 	}
 }

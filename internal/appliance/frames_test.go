@@ -268,10 +268,11 @@ func playFrames(t *testing.T, address, version string, s scene) []string {
 }
 
 // sortEnds brings what tells of a program's end into one order where nothing is
-// between: it happens at the same moment, and sshd sends it in several orders.
+// between: it happens at the same moment, and sshd sends it in several orders, the
+// last output of a terminal included.
 func sortEnds(lines []string) {
 	rank := func(line string) int {
-		return slices.IndexFunc([]string{"< eof", "< exit-", "< eow"}, func(p string) bool { return strings.HasPrefix(line, p) })
+		return slices.IndexFunc([]string{"< data", "< eof", "< exit-", "< eow"}, func(p string) bool { return strings.HasPrefix(line, p) })
 	}
 	for i := range lines {
 		for j := i; j > 0 && rank(lines[j]) >= 0 && rank(lines[j]) < rank(lines[j-1]); j-- {

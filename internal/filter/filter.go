@@ -79,7 +79,7 @@ func (f *Filter) Serve(ctx context.Context, l net.Listener) error {
 		Handler: f, ReadHeaderTimeout: askTimeout, IdleTimeout: 2 * time.Minute, MaxHeaderBytes: maxHeaders,
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	defer context.AfterFunc(ctx, func() { server.Close() })()
+	defer context.AfterFunc(ctx, func() { _ = server.Close() })()
 	err := server.Serve(newLimit(l, maxClients))
 	if ctx.Err() != nil && errors.Is(err, http.ErrServerClosed) {
 		return nil

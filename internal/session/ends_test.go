@@ -3,15 +3,18 @@ package session
 import (
 	"errors"
 	"io"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 )
 
-// The client hears of the end of the output at once, of the program's later, and that
-// nobody reads its input once.
+// The client hears of the end of the output before that of a program that goes on, and
+// once that nobody reads its input.
 func TestOutputEndsBeforeTheProgram(t *testing.T) {
 	st := setUp(t)
 	s := st.open(st.login())
@@ -23,18 +26,52 @@ func TestOutputEndsBeforeTheProgram(t *testing.T) {
 	stdin, input := io.Pipe()
 	c := &client{stdin: stdin}
 	to := c.stream()
-	to.EndOutput = func() {
+	to.EndOutput = sync.OnceFunc(func() {
 		if c.outputEnds++; len(c.exits) > 0 {
 			t.Error("the exit came before the end of the output")
 		}
 		stream.exit()
-	}
+	})
 	if err := r.Serve(st.Context(), to); err != nil {
 		t.Error(err)
 	}
 	_ = input.Close()
 	if c.outputEnds != 1 || c.ends != 1 || len(c.exits) != 1 || c.exits[0].Status != 3 || c.inputEnds.Load() != 1 {
 		t.Errorf("%d ends of output, %d ends, exits %+v, %d ends of input", c.outputEnds, c.ends, c.exits, c.inputEnds.Load())
+	}
+}
+
+// A client that has ended its own input hears of the end of the output no earlier than
+// of the program's: it would close the channel.
+func TestExitComesWithTheEndOfOutput(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	defer s.Close("over")
+	stream := newStream(3, func(s *fakeStream, _, _ func([]byte) error) error { <-s.eof; return nil })
+	stream.outlives = true
+	st.runs(stream)
+	r := st.start(s, sshd.Program{Kind: sshd.Exec, Command: "x"})
+	c := &client{stdin: strings.NewReader("")}
+	to := c.stream()
+	var told []string
+	together := false
+	tell := func(what string) func() {
+		return sync.OnceFunc(func() {
+			if !together {
+				t.Errorf("%s was told by itself", what)
+			}
+			told = append(told, what)
+		})
+	}
+	exit := tell("exit")
+	to.EndOutput, to.Exit = tell("output"), func(sshd.Exit) { exit() }
+	to.Together = func(f func()) { together = true; f(); together = false }
+	time.AfterFunc(3*farewell, stream.exit)
+	if err := r.Serve(st.Context(), to); err != nil {
+		t.Error(err)
+	}
+	if !slices.Equal(told, []string{"output", "exit"}) {
+		t.Errorf("the client was told of %q", told)
 	}
 }
 

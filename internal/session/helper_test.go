@@ -404,7 +404,7 @@ func (c *client) stream() sshd.Stream {
 	}
 	return sshd.Stream{
 		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize, Signals: c.signals,
-		Enough: c.enough, EndInput: func() { c.inputEnds.Add(1) }, EndOutput: func() { c.outputEnds++ },
+		Enough: c.enough, EndInput: func() { c.inputEnds.Add(1) }, EndOutput: sync.OnceFunc(func() { c.outputEnds++ }), Together: func(f func()) { f() },
 		Exit: func(e sshd.Exit) { c.exits = append(c.exits, e) }, End: func() { c.ends++ },
 	}
 }

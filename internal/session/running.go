@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
@@ -30,6 +31,8 @@ type running struct {
 	output   chan struct{} // closed when the program's output has ended
 	done     chan struct{} // closed when the program has, too
 	endInput sync.Once     // done when the input has ended, or nobody reads it
+	// inputEnded says that the client has ended its input.
+	inputEnded atomic.Bool
 
 	transfers *transfers
 	watcher   *transfer.Watcher // nil for a program that transfers no files
@@ -63,20 +66,14 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 		exit = r.exit(client)
 	})
 	err := r.stream.Copy(r.tee(r.recordOutput, client.Stdout), r.tee(r.recorder.Stderr, r.stderr(client)))
-	switch {
-	case err != nil:
+	if err != nil {
 		_ = r.stream.Close() // its exit is not awaited
-		close(r.output)
-		<-exited
-	case r.program.PTY && r.hasExited(): // which is why a terminal's output has ended
-		close(r.output)
-		<-exited
-		client.EndOutput()
-	default:
-		client.EndOutput()
-		close(r.output)
-		<-exited
 	}
+	close(r.output)
+	if err == nil {
+		r.endOutput(client)
+	}
+	<-exited
 	close(r.done)
 	helpers.Wait()
 	if err = r.cause(errors.Join(err, exit)); err == nil {
@@ -96,12 +93,20 @@ func (r *running) stderr(client sshd.Stream) func([]byte) (int, error) {
 	return client.Stderr
 }
 
-func (r *running) hasExited() bool {
+// farewell is how long the end of a program's output waits for the program's own.
+const farewell = 100 * time.Millisecond
+
+// endOutput tells the client that the output has ended, unless the program ends too:
+// exit tells both then. A client whose own input has ended closes the channel as soon
+// as it hears of it, and the SSH library does the same before the client has heard
+// how the program ended; so it hears of that first.
+func (r *running) endOutput(client sshd.Stream) {
 	select {
 	case <-r.stream.Exited():
-		return true
-	default:
-		return false
+	case <-time.After(farewell):
+		if !r.inputEnded.Load() {
+			client.EndOutput()
+		}
 	}
 }
 
@@ -132,9 +137,30 @@ func (r *running) exit(client sshd.Stream) error {
 		return err
 	}
 	r.session.events.Emit(event.ProgramExit, fields...)
-	client.Exit(sshd.Exit(e))
-	r.endInput.Do(client.EndInput)
+	client.Together(func() {
+		// As sshd: a terminal's output ends after the news of what ended it.
+		if r.hasEnded() && !r.program.PTY {
+			client.EndOutput()
+		}
+		client.Exit(sshd.Exit(e))
+		r.endInput.Do(client.EndInput)
+		if r.hasEnded() {
+			client.EndOutput()
+		}
+	})
+	<-r.output
+	client.EndOutput()
 	return nil
+}
+
+// hasEnded reports whether the output has.
+func (r *running) hasEnded() bool {
+	select {
+	case <-r.output:
+		return true
+	default:
+		return false
+	}
 }
 
 // survive, deferred in every goroutine of a program, keeps a mistake of ours from
@@ -192,6 +218,7 @@ func (r *running) copyInput(client sshd.Stream) {
 			break
 		}
 	}
+	r.inputEnded.Store(true)
 	if r.recorder.InputEOF() != nil {
 		r.abandon()
 		return

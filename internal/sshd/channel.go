@@ -260,7 +260,7 @@ func (c *channel) serveProgram(ctx context.Context) {
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
 			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
-			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: c.endOutput, End: c.end,
+			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: sync.OnceFunc(c.endOutput), Together: c.conn.wire.together, End: c.end,
 		})
 		if err != nil {
 			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)

@@ -8,6 +8,7 @@ import (
 	"net"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 )
@@ -73,6 +74,9 @@ type clearConn struct {
 	frame  []byte     // the beginning of a packet
 	secret bool       // we have sent NEWKEYS
 	sent   bool       // greeted is closed
+	corks  int        // calls of together
+	until  time.Time  // when their time is over
+	held   []byte     // what was written meanwhile
 }
 
 func newClearConn(c net.Conn) *clearConn {
@@ -239,7 +243,7 @@ func (c *clearConn) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.secret {
-		return c.Conn.Write(p)
+		return c.pass(p)
 	}
 	n := min(len(p), c.skipID)
 	c.skipID -= n
@@ -271,6 +275,57 @@ func (c *clearConn) Write(p []byte) (int, error) {
 		}
 	}
 	return len(p), nil
+}
+
+// longestCork bounds how long together holds back what is written, and maxHeld how
+// much: the library may wait for an answer to it.
+const (
+	longestCork = 5 * time.Millisecond
+	maxHeld     = 64 << 10
+)
+
+// together sends what is written during f at once, so that the client cannot answer to
+// one part of it before it has the others.
+func (c *clearConn) together(f func()) {
+	c.mu.Lock()
+	c.corks++
+	c.until = time.Now().Add(longestCork)
+	c.mu.Unlock()
+	timer := time.AfterFunc(longestCork, func() {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		_ = c.flush()
+	})
+	f()
+	timer.Stop()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.corks--; c.corks == 0 {
+		_ = c.flush() // an error comes back with the next write
+	}
+}
+
+// pass writes what is encrypted, or holds it back. clearConn.mu is held.
+func (c *clearConn) pass(p []byte) (int, error) {
+	if c.corks > 0 && len(c.held)+len(p) <= maxHeld && time.Now().Before(c.until) {
+		c.held = append(c.held, p...)
+		return len(p), nil
+	}
+	if err := c.flush(); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
+
+// flush writes what was held back. clearConn.mu is held.
+func (c *clearConn) flush() error {
+	if len(c.held) == 0 {
+		return nil
+	}
+	held := c.held
+	c.held = nil
+	_, err := c.Conn.Write(held)
+	return err
 }
 
 // clearPacket is a packet with a payload as OpenSSH frames it without a cipher.

@@ -7,6 +7,8 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -120,6 +122,48 @@ func TestKexInitFieldsAreBounded(t *testing.T) {
 	if len(fields["kex_algorithms"].(string)) != maxList || fields["ciphers"] != "a,b" || fields["ciphers_to_client"] != "b" || fields["macs_to_client"] != nil {
 		t.Errorf("fields %v", fields)
 	}
+}
+
+// What is told together arrives together, and nothing is held back for long.
+func TestTogether(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		wire := &fakeWire{in: strings.NewReader("")}
+		c := newClearConn(wire)
+		c.secret = true
+		write := func(s string) {
+			if n, err := io.WriteString(c, s); n != len(s) || err != nil {
+				t.Errorf("Write = %d, %v", n, err)
+			}
+		}
+		expect := func(want string) {
+			t.Helper()
+			if got := wire.out.String(); got != want {
+				t.Errorf("wire has %q, want %q", got, want)
+			}
+		}
+		write("a")
+		c.together(func() {
+			write("b")
+			c.together(func() { write("c") })
+			write("d")
+			expect("a")
+		})
+		expect("abcd")
+		c.together(func() {
+			write("e")
+			time.Sleep(longestCork)
+			synctest.Wait()
+			expect("abcde")
+			write("f")
+			expect("abcdef")
+		})
+		wire.out.Reset()
+		c.together(func() {
+			write("g")
+			write(strings.Repeat("x", maxHeld))
+			expect("g" + strings.Repeat("x", maxHeld))
+		})
+	})
 }
 
 // FuzzClear feeds what a client may send before the encryption begins. The library

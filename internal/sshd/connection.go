@@ -23,6 +23,7 @@ import (
 type connection struct {
 	server  *Server
 	raw     net.Conn
+	wire    *clearConn // on it
 	id      string
 	opened  time.Time
 	source  netip.AddrPort
@@ -50,6 +51,7 @@ func newConnection(s *Server, c net.Conn) *connection {
 		source: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()),
 	}
 	conn.traffic.Conn, conn.raw = c, &conn.traffic
+	conn.wire = newClearConn(conn.raw)
 	keepAlive(c)
 	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
@@ -106,7 +108,7 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 		return "connection lost"
 	}
 	config := c.serverConfig()
-	wire := newClearConn(c.raw)
+	wire := c.wire
 	wire.kexAlgorithms, wire.hostKey, wire.heard = config.KeyExchanges, c.server.hostKeys[0].PublicKey().Type(), c.heard
 	version, err := wire.exchange(c.server.cfg.Version)
 	if c.version = version; version != "" {
@@ -212,7 +214,7 @@ func loginFailure(err error) string {
 // library has them: webauthn-sk-ecdsa-sha2-nistp256@openssh.com is missing.
 var publicKeyAlgorithms = []string{
 	ssh.KeyAlgoED25519, ssh.KeyAlgoSKED25519, ssh.KeyAlgoECDSA256, ssh.KeyAlgoECDSA384, ssh.KeyAlgoECDSA521, ssh.KeyAlgoSKECDSA256,
-	ssh.InsecureKeyAlgoDSA, ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512,
+	"ssh-dss", ssh.KeyAlgoRSA, ssh.KeyAlgoRSASHA256, ssh.KeyAlgoRSASHA512,
 }
 
 func (c *connection) serverConfig() *ssh.ServerConfig {

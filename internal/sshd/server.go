@@ -154,8 +154,12 @@ type Stream struct {
 	EndInput func()
 	// Exit tells the client how the program ended. Output may still follow.
 	Exit func(Exit)
-	// EndOutput tells the client that no more output comes. The program may go on.
+	// EndOutput tells the client, once, that no more output comes. The program may go
+	// on.
 	EndOutput func()
+	// Together calls a function that tells the client several things, and sends them at
+	// once.
+	Together func(func())
 	// End closes the channel.
 	End func()
 }

@@ -254,6 +254,7 @@ func Default() Config {
 			MaxConnections:         256,
 			AcceptEnv:              []string{"LANG", "LC_*"},
 			DrainTimeout:           5 * time.Second,
+			ClientAliveInterval:    2 * time.Minute,
 			ClientAliveCountMax:    3,
 		},
 		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},

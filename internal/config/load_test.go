@@ -210,7 +210,8 @@ func TestSettings(t *testing.T) {
 		lines[s.String()] = s.Origin.String()
 	}
 	for line, origin := range map[string]string{
-		"ssh.login_grace_time = 2m":                  "default",
+		"ssh.login_grace_time = 2m":                  "persona debian-12",
+		"ssh.client_alive_interval = 2m":             "persona debian-12:14",
 		"ssh.listen = ['0.0.0.0:2222', '[::]:2222']": "default",
 		"ssh.accept_env = []":                        "environment SANDTRAP_SSH__ACCEPT_ENV",
 		"target.cpus = 1":                            "default",

@@ -12,31 +12,39 @@ import (
 // all others.
 const personaKey = "ssh.persona"
 
-// translated says which key a keyword of sshd_config(5) sets, and how its value is
-// written there.
+// translated says which key a keyword of sshd_config(5) sets, how its value is written
+// there, and what it is where the file does not say. Without the last the file must.
 var translated = map[string]struct {
-	path string
-	text func(string) string
+	path      string
+	text      func(string) string
+	otherwise string
 }{
-	"kexalgorithms":                {"ssh.kex_algorithms", verbatim},
-	"ciphers":                      {"ssh.ciphers", verbatim},
-	"macs":                         {"ssh.macs", verbatim},
-	"hostkey":                      {"ssh.host_keys", keyType},
-	"logingracetime":               {"ssh.login_grace_time", duration},
-	"maxauthtries":                 {"ssh.max_auth_tries", verbatim},
-	"maxsessions":                  {"ssh.max_sessions", verbatim},
-	"passwordauthentication":       {"ssh.password_authentication", yesNo},
-	"kbdinteractiveauthentication": {"ssh.kbd_interactive_authentication", yesNo},
-	"pubkeyauthentication":         {"ssh.pubkey_authentication", yesNo},
-	"acceptenv":                    {"ssh.accept_env", words},
+	"kexalgorithms":                {"ssh.kex_algorithms", verbatim, mustSay},
+	"ciphers":                      {"ssh.ciphers", verbatim, mustSay},
+	"macs":                         {"ssh.macs", verbatim, mustSay},
+	"hostkey":                      {"ssh.host_keys", keyType, "rsa,ecdsa,ed25519"},
+	"logingracetime":               {"ssh.login_grace_time", duration, "120s"},
+	"maxauthtries":                 {"ssh.max_auth_tries", verbatim, "6"},
+	"maxsessions":                  {"ssh.max_sessions", verbatim, "10"},
+	"clientaliveinterval":          {"ssh.client_alive_interval", duration, "0s"},
+	"clientalivecountmax":          {"ssh.client_alive_count_max", verbatim, "3"},
+	"passwordauthentication":       {"ssh.password_authentication", yesNo, "true"},
+	"kbdinteractiveauthentication": {"ssh.kbd_interactive_authentication", yesNo, "true"},
+	"pubkeyauthentication":         {"ssh.pubkey_authentication", yesNo, "true"},
+	"acceptenv":                    {"ssh.accept_env", words, ""},
 }
+
+// mustSay marks what sshd has by default and we cannot.
+const mustSay = "\x00"
 
 // given are keywords with which nothing changes: what they say is so here, or it
 // cannot be seen by a client. An empty value stands for any.
 var given = map[string]string{
 	"compression": "no", "usepam": "yes", "permitrootlogin": "", "printmotd": "no", "printlastlog": "yes", "permituserrc": "yes",
 	"gssapiauthentication": "no", "hostbasedauthentication": "no", "debianbanner": "yes", "subsystem": "", "usedns": "", "loglevel": "",
-	"syslogfacility": "", "port": "", "listenaddress": "", "addressfamily": "", "pidfile": "", "strictmodes": "", "authorizedkeysfile": "",
+	"tcpkeepalive": "yes", "syslogfacility": "", "port": "", "listenaddress": "", "addressfamily": "", "pidfile": "", "strictmodes": "", "authorizedkeysfile": "",
+	// Forwarding has a section of its own, and sinks, which no sshd knows.
+	"allowtcpforwarding": "", "allowstreamlocalforwarding": "", "allowagentforwarding": "", "x11forwarding": "", "permittunnel": "", "gatewayports": "",
 }
 
 // repeated are keywords whose values add up; of all others the first counts.
@@ -80,31 +88,59 @@ func personaLayer(name string, origin Origin) *layer {
 		blame(err.Error())
 		return from
 	}
-	texts := map[string]string{"ssh.version": p.Version}
-	lines := map[string]int{"ssh.version": 1}
+	said := read(p, blame)
+	said["ssh.version"] = saying{p.Version, 1}
+	for keyword, t := range translated {
+		if _, ok := said[t.path]; ok {
+			continue
+		}
+		if t.otherwise == mustSay {
+			blame(name + ": " + keyword + " is missing: what sshd has by default cannot be imitated")
+			continue
+		}
+		said[t.path] = saying{text: t.otherwise}
+	}
+	for path, s := range said {
+		if value, ok := from.fromText(Origin{Kind: FromPersona, Name: name, Line: s.line}, path, s.text); ok {
+			from.values[path] = value
+		}
+	}
+	return from
+}
+
+// saying is the value of a key as text, and the line of the persona that says it.
+type saying struct {
+	text string
+	line int
+}
+
+// read returns what a persona says, by the path of the key.
+func read(p *persona.Persona, blame func(string)) map[string]saying {
+	said := map[string]saying{}
+	compression := false
 	for _, d := range p.Directives {
+		at := p.Name + ":" + strconv.Itoa(d.Line) + ": " + showKey(d.Keyword)
+		compression = compression || d.Keyword == "compression"
 		if want, ok := given[d.Keyword]; ok {
 			if want != "" && !strings.EqualFold(d.Value, want) {
-				blame(name + ":" + strconv.Itoa(d.Line) + ": " + showKey(d.Keyword) + " must be " + want)
+				blame(at + " must be " + want)
 			}
 			continue
 		}
 		t, ok := translated[d.Keyword]
 		if !ok {
-			blame(name + ":" + strconv.Itoa(d.Line) + ": " + showKey(d.Keyword) + " cannot be imitated")
+			blame(at + " cannot be imitated")
 			continue
 		}
-		switch before, again := texts[t.path]; {
+		switch before, again := said[t.path]; {
 		case !again:
-			texts[t.path], lines[t.path] = t.text(d.Value), d.Line
+			said[t.path] = saying{t.text(d.Value), d.Line}
 		case repeated[d.Keyword]:
-			texts[t.path] = before + "," + t.text(d.Value)
+			said[t.path] = saying{before.text + "," + t.text(d.Value), before.line}
 		}
 	}
-	for path, text := range texts {
-		if value, ok := from.fromText(Origin{Kind: FromPersona, Name: name, Line: lines[path]}, path, text); ok {
-			from.values[path] = value
-		}
+	if !compression {
+		blame(p.Name + ": compression must be no")
 	}
-	return from
+	return said
 }

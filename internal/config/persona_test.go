@@ -55,7 +55,7 @@ func TestPersonas(t *testing.T) {
 func writePersona(t *testing.T, lines ...string) string {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "sshd_config")
-	text := "# SSH-2.0-OpenSSH_8.4p1 Debian-5\n" + strings.Join(lines, "\n") + "\n"
+	text := "# SSH-2.0-OpenSSH_8.4p1 Debian-5\n" + strings.Join(lines, "\n") + "\nKexAlgorithms curve25519-sha256\nCiphers aes128-ctr\nMACs hmac-sha2-256\nCompression no\n"
 	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -73,6 +73,8 @@ func TestOwnPersona(t *testing.T) {
 	}
 	want := Default().SSH
 	want.Persona, want.Version, want.HostKeys = path, "OpenSSH_8.4p1 Debian-5", []string{KeyEd25519, KeyRSA}
+	want.KexAlgorithms, want.Ciphers = []string{"curve25519-sha256"}, []string{"aes128-ctr"}
+	want.KbdInteractiveAuthentication, want.ClientAliveInterval = true, 0 // what sshd has where its file says nothing
 	want.LoginGraceTime, want.MaxAuthTries, want.MaxSessions, want.MACs = 30*time.Second, 3, 7, []string{"hmac-sha1"}
 	want.AcceptEnv = []string{"LANG", "LC_*", "COLORTERM"}
 	if diff := cmp.Diff(want, loaded.Config.SSH); diff != "" {
@@ -98,7 +100,15 @@ func TestPersonaProblems(t *testing.T) {
 			t.Errorf("%q: %v, want %q in it", line, err, want)
 		}
 	}
-	_, err := withPersona(t, "ssh: {persona: windows-98}")
+	bare := filepath.Join(t.TempDir(), "bare")
+	if err := os.WriteFile(bare, []byte("# SSH-2.0-OpenSSH_9.2p1\nPort 22\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := withPersona(t, "ssh: {persona: "+bare+"}")
+	if err == nil || !strings.Contains(err.Error(), "compression must be no") {
+		t.Errorf("what sshd has by default: %v", err)
+	}
+	_, err = withPersona(t, "ssh: {persona: windows-98}")
 	if want := ":1: ssh.persona: read persona: there is none of this name"; err == nil || !strings.Contains(err.Error(), want) {
 		t.Errorf("%v, want %q in it", err, want)
 	}

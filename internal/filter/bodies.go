@@ -15,6 +15,9 @@ import (
 //go:embed create.json
 var template []byte
 
+// Template is the body that makes a target, to compare with.
+func Template() string { return string(template) }
+
 // changeable is what differs from target to target.
 type changeable struct {
 	Name      string            `json:"name"`

@@ -193,7 +193,8 @@ func TestExecIsBinaryClean(t *testing.T) {
 
 func TestExecTerminal(t *testing.T) {
 	c := dial(t)
-	o := sh("stty size; tty; echo err >&2")
+	// The first size may come late, as a change of its own.
+	o := sh("while [ \"$(stty size)\" = '0 0' ]; do sleep 0.1; done; stty size; tty; echo err >&2")
 	o.TTY, o.Size = true, Size{Columns: 132, Rows: 43}
 	r := run(t, c, boot(t, c), o, nil)
 	if want := "43 132\r\n/dev/pts/0\r\nerr\r\n"; r.stdout.String() != want || r.stderr.Len() != 0 {

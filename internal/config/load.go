@@ -51,8 +51,17 @@ func Load(o LoadOptions) (*Loaded, error) {
 	name, origin := first.merged.String(personaKey), first.origins[personaKey]
 	l := newLoader()
 	l.add(personaLayer(name, origin))
-	l.read(o)
+	l.take(first)
 	return l.finish()
+}
+
+// take puts the layers of another loader over the ones before.
+func (l *loader) take(other *loader) {
+	problems := slices.Concat(l.problems, other.problems)
+	for _, from := range other.layers {
+		l.add(from)
+	}
+	l.problems, l.files, l.sources = problems, other.files, other.sources
 }
 
 // read takes all layers above the persona.
@@ -66,6 +75,7 @@ func (l *loader) read(o LoadOptions) {
 // loader gathers layers in koanf and remembers who set what.
 type loader struct {
 	merged   *koanf.Koanf
+	layers   []*layer // in the order in which they were added
 	files    []string
 	origins  map[string]Origin // leaves and elements, of the winning layer
 	problems Problems
@@ -84,6 +94,7 @@ func newLoader() *loader {
 
 // add puts a layer over the ones before.
 func (l *loader) add(from *layer) {
+	l.layers = append(l.layers, from)
 	l.problems = append(l.problems, from.problems...)
 	for path := range from.values {
 		maps.DeleteFunc(l.origins, func(old string, _ Origin) bool {

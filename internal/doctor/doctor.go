@@ -11,6 +11,7 @@ import (
 	"os/user"
 	"path/filepath"
 	"strings"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +50,8 @@ type Machine struct {
 	// Account looks an account up.
 	Account func(name string) error
 	Now     func() time.Time
+
+	podman func() (podmanInfo, error) // what Podman says of itself, asked once
 }
 
 // runTimeout bounds one command.
@@ -102,6 +105,7 @@ func fail(hint, format string, args ...any) Finding {
 
 // Examine runs all checks in their order.
 func Examine(ctx context.Context, m Machine) []Finding {
+	m.podman = sync.OnceValues(func() (podmanInfo, error) { return m.askPodman(ctx) })
 	var all []Finding
 	for _, c := range checks {
 		f := c.look(ctx, m)

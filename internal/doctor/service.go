@@ -45,8 +45,8 @@ type podmanInfo struct {
 	Version struct{ Version string } `json:"version"`
 }
 
-// podman asks the service itself: it is what the pool has to do with.
-func (m Machine) podman(ctx context.Context) (podmanInfo, error) {
+// askPodman asks the service itself: it is what the pool has to do with.
+func (m Machine) askPodman(ctx context.Context) (podmanInfo, error) {
 	var info podmanInfo
 	out, err := m.Run(ctx, "podman", "--url", "unix://"+podmanSocket, "info", "--format", "json")
 	if err != nil {
@@ -58,8 +58,8 @@ func (m Machine) podman(ctx context.Context) (podmanInfo, error) {
 
 const podmanHint = "see systemctl status sandtrap-podman.socket sandtrap-podman.service"
 
-func podmanVersion(ctx context.Context, m Machine) Finding {
-	info, err := m.podman(ctx)
+func podmanVersion(_ context.Context, m Machine) Finding {
+	info, err := m.podman()
 	switch {
 	case err != nil:
 		return fail(podmanHint, "its service does not answer: %v", err)
@@ -78,8 +78,8 @@ func podmanVersion(ctx context.Context, m Machine) Finding {
 	return ok("version %s, rootless%s", info.Version.Version, locks)
 }
 
-func runtime(ctx context.Context, m Machine) Finding {
-	info, err := m.podman(ctx)
+func runtime(_ context.Context, m Machine) Finding {
+	info, err := m.podman()
 	r := info.Host.OCIRuntime
 	switch {
 	case err != nil:
@@ -95,8 +95,8 @@ func runtime(ctx context.Context, m Machine) Finding {
 	return ok("%s", first)
 }
 
-func storage(ctx context.Context, m Machine) Finding {
-	info, err := m.podman(ctx)
+func storage(_ context.Context, m Machine) Finding {
+	info, err := m.podman()
 	switch {
 	case err != nil:
 		return fail(podmanHint, "not known: Podman does not answer")

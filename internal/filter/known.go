@@ -58,7 +58,7 @@ func (f *Filter) learn(resp *http.Response) error {
 	var made struct {
 		ID string `json:"Id"`
 	}
-	if json.Unmarshal(body, &made) == nil && exactly(containerID).MatchString(made.ID) {
+	if json.Unmarshal(body, &made) == nil && wholeID.MatchString(made.ID) {
 		f.known.add(made.ID)
 	}
 	return nil

@@ -35,6 +35,8 @@ func path(pattern string) *regexp.Regexp {
 var (
 	boolean = exactly("true|false")
 	number  = exactly("[0-9]{1,5}")
+	// wholeID is a container's id and nothing else.
+	wholeID = exactly(containerID)
 	// name is a container's: of stock, or a session's ULID.
 	name = exactly("(?:warm-)?[0-9A-HJKMNP-TV-Z]{26}")
 )
@@ -132,7 +134,7 @@ func (f *Filter) ownExec(ctx context.Context, args []string, body []byte) ([]byt
 	if err != nil || !found {
 		return nil, err
 	}
-	if !exactly(containerID).MatchString(exec.ContainerID) {
+	if !wholeID.MatchString(exec.ContainerID) {
 		return nil, refuse("the program is in no container")
 	}
 	return nil, f.owns(ctx, exec.ContainerID)

@@ -1,10 +1,6 @@
 package sshd
 
-import (
-	"strings"
-
-	"golang.org/x/crypto/ssh"
-)
+import "strings"
 
 // Payloads that are about forwarding, as ssh.Unmarshal wants them.
 
@@ -60,33 +56,27 @@ type x11Request struct {
 // breakRequest is RFC 4335, section 3.
 type breakRequest struct{ Milliseconds uint32 }
 
-// cstring takes a string as sshd does: it may end with a NUL, and has none before.
-func cstring(s *string) bool {
-	*s = strings.TrimSuffix(*s, "\x00")
-	return strings.IndexByte(*s, 0) < 0
-}
-
 // decodeForward reads what the opening of a forward holds. Where it is malformed
 // sshd ends the connection.
 func decodeForward(kind string, payload []byte) (w Forward, ok bool) {
 	switch kind {
 	case DirectTCPIP:
 		var m directTCPIP
-		ok = ssh.Unmarshal(payload, &m) == nil && cstring(&m.Host) && cstring(&m.Originator)
+		ok = decode(payload, &m, &m.Host, &m.Originator)
 		w = Forward{Kind: kind, Host: m.Host, Port: m.Port, Originator: m.Originator, OriginatorPort: m.OriginatorPort}
 	case DirectStreamlocal:
 		var m directStreamlocal
-		ok = ssh.Unmarshal(payload, &m) == nil && cstring(&m.Path) && cstring(&m.Originator)
+		ok = decode(payload, &m, &m.Path, &m.Originator)
 		w = Forward{Kind: kind, Host: m.Path, Originator: m.Originator, OriginatorPort: m.OriginatorPort}
 	case Tun:
 		var m tunnel
-		ok = ssh.Unmarshal(payload, &m) == nil
+		ok = decode(payload, &m)
 		w = Forward{Kind: kind, mode: m.Mode}
 		var unit struct {
 			Number uint32
 			Rest   []byte `ssh:"rest"`
 		}
-		if ok && ssh.Unmarshal(m.Rest, &unit) == nil {
+		if ok && decode(m.Rest, &unit) {
 			w.Port = unit.Number
 		}
 	}
@@ -96,7 +86,7 @@ func decodeForward(kind string, payload []byte) (w Forward, ok bool) {
 // decodeX11 reads an x11-req. ok is false where sshd ends the connection, valid
 // where it would hand the cookie to xauth(1): session.c, xauth_valid_string.
 func decodeX11(payload []byte) (m x11Request, valid, ok bool) {
-	ok = ssh.Unmarshal(payload, &m) == nil && cstring(&m.Protocol) && cstring(&m.Cookie)
+	ok = decode(payload, &m, &m.Protocol, &m.Cookie)
 	const special = ".:/-_"
 	for _, s := range []string{m.Protocol, m.Cookie} {
 		for i := range len(s) {

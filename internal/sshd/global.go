@@ -85,7 +85,7 @@ func (g *globals) malformed(r *ssh.Request) {
 // number where the client left the choice to us.
 func (g *globals) tcpip(r *ssh.Request) (ok bool, payload []byte) {
 	var m listenTCPIP
-	if ssh.Unmarshal(r.Payload, &m) != nil || !cstring(&m.Address) {
+	if !decode(r.Payload, &m, &m.Address) {
 		g.malformed(r)
 		return false, nil
 	}
@@ -135,7 +135,7 @@ func freePort() uint32 { return firstPort + 2*rand.N[uint32](numPorts) }
 // streamlocal answers a request for a socket, or to give one up.
 func (g *globals) streamlocal(r *ssh.Request) bool {
 	var m listenStreamlocal
-	if ssh.Unmarshal(r.Payload, &m) != nil || !cstring(&m.Path) {
+	if !decode(r.Payload, &m, &m.Path) {
 		g.malformed(r)
 		return false
 	}

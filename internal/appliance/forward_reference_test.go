@@ -52,15 +52,7 @@ func reference(t *testing.T) string {
 	}
 	t.Cleanup(func() { _ = c.Process.Kill(); _ = c.Wait() })
 	address := net.JoinHostPort("127.0.0.1", port)
-	if err := eventually(func() error {
-		conn, err := net.Dial("tcp", address)
-		if err == nil {
-			conn.Close()
-		}
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
+	awaitServer(t, address)
 	return address
 }
 

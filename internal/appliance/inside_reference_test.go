@@ -64,16 +64,20 @@ start /usr/sbin/cron
 start /usr/sbin/sshd
 exec env -i HOME=/ TERM=linux /sbin/init`
 
+// targetCapabilities are those that a target has: with others there would be no end of
+// differences.
+var targetCapabilities = []string{
+	"--cap-add=CHOWN", "--cap-add=DAC_OVERRIDE", "--cap-add=FOWNER", "--cap-add=FSETID", "--cap-add=KILL",
+	"--cap-add=NET_BIND_SERVICE", "--cap-add=SETGID", "--cap-add=SETUID", "--cap-add=SYS_CHROOT",
+}
+
 // newReference boots a real sshd in a container of its own. Clients reach it by
 // going into its network namespace, so that it has as little network as a target.
 func newReference(t *testing.T, image, name string) host {
 	t.Helper()
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=none",
 		"--systemd=false", "--unsetenv=container", "--no-hosts", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
-	// Those that a target has, or there would be no end of differences.
-	for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"} {
-		args = append(args, "--cap-add="+capability)
-	}
+	args = append(args, targetCapabilities...)
 	must(t, "podman", append(args, "--entrypoint=/bin/bash", image, "-c", referenceBoot)...)
 	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", name) })
 	pid := must(t, "podman", "inspect", "--format", "{{.State.Pid}}", name)
@@ -107,15 +111,20 @@ func loopbackReference(t *testing.T) string {
 	referenceImage(t, image)
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=host", "--no-hosts",
 		"--systemd=false", "--unsetenv=container", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
-	for _, capability := range []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "KILL", "NET_BIND_SERVICE", "SETGID", "SETUID", "SYS_CHROOT"} {
-		args = append(args, "--cap-add="+capability)
-	}
+	args = append(args, targetCapabilities...)
 	script := `for name in root debian admin; do echo "$name:` + password + `" | chpasswd; done
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -p 2203 -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes -o MaxStartups=100`
 	must(t, "podman", append(args, "--entrypoint=/bin/bash", image, "-c", script)...)
 	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", name) })
+	awaitServer(t, address)
+	return address
+}
+
+// awaitServer waits until a server takes connections.
+func awaitServer(t *testing.T, address string) {
+	t.Helper()
 	err := eventually(func() error {
-		c, err := net.Dial("tcp", address)
+		c, err := net.DialTimeout("tcp", address, time.Second)
 		if err == nil {
 			_ = c.Close()
 		}
@@ -124,5 +133,4 @@ exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /u
 	if err != nil {
 		t.Fatal(err)
 	}
-	return address
 }

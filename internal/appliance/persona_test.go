@@ -3,7 +3,6 @@
 package appliance
 
 import (
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,7 +10,6 @@ import (
 	"slices"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -38,16 +36,7 @@ func startSSHD(t *testing.T, config []byte, port string, options ...string) {
 	}
 	must(t, "podman", args...)
 	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", "sshd-"+port) })
-	err := eventually(func() error {
-		c, err := net.DialTimeout("tcp", "127.0.0.1:"+port, time.Second)
-		if err == nil {
-			c.Close()
-		}
-		return err
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	awaitServer(t, "127.0.0.1:"+port)
 }
 
 // TestPersonas holds each persona against a real sshd that has its sshd_config: what

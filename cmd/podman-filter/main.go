@@ -24,14 +24,15 @@ import (
 func main() {
 	path := flag.String("config", "", "configuration file, see sandtrap.yaml(5)")
 	socket := flag.String("podman", "/run/sandtrap-pods/podman.sock", "Podman's API socket")
+	quota := flag.String("quota", "", "socket of the helper that bounds what a target may write")
 	flag.Parse()
-	if err := run(*path, *socket); err != nil {
+	if err := run(*path, *socket, *quota); err != nil {
 		fmt.Fprintln(os.Stderr, "podman-filter:", err)
 		os.Exit(1)
 	}
 }
 
-func run(path, socket string) error {
+func run(path, socket, quota string) error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	loaded, err := config.Load(config.LoadOptions{Path: path})
@@ -50,7 +51,9 @@ func run(path, socket string) error {
 		sink = event.Journal{}
 	}
 	r := reporter{events: event.New(sink)}
-	return filter.New(socket, policy(loaded.Config), r.refused).Serve(ctx, listeners[0])
+	p := policy(loaded.Config)
+	p.Quota = quota
+	return filter.New(socket, p, r.refused).Serve(ctx, listeners[0])
 }
 
 // policy is what the configuration says about targets.

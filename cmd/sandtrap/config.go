@@ -22,7 +22,7 @@ func newConfig(g *globals) *cobra.Command {
 		// Runnable, or cobra would answer a misspelt verb with help and success.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigCheck(g), newConfigShow(g))
+	cmd.AddCommand(newConfigCheck(g), newConfigShow(g), newConfigGet(g))
 	return cmd
 }
 
@@ -144,4 +144,33 @@ func writeIndented(out io.Writer, value any) error {
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
 	return encoder.Encode(value)
+}
+
+func newConfigGet(g *globals) *cobra.Command {
+	return &cobra.Command{
+		Use:   "get KEY",
+		Short: "Print one key's value for scripts",
+		Long: `Print the value that one key has after defaults, files and environment: text as
+it is, sizes in bytes, durations as in the file, lists as JSON.
+
+Exit status is 0 if all is well, 1 if the configuration is wrong, 2 for a key that
+does not exist.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(_ *cobra.Command, args []string) error {
+			return runConfigGet(args[0], config.LoadOptions{Path: g.configPath, Environ: os.Environ()}, g.out, g.err)
+		},
+	}
+}
+
+func runConfigGet(key string, load config.LoadOptions, out, diagnostics io.Writer) error {
+	loaded, err := config.Load(load)
+	if err != nil {
+		return explain(err, diagnostics)
+	}
+	value, ok := loaded.Config.Get(key)
+	if !ok {
+		return usageError{fmt.Errorf("there is no key %q", key)}
+	}
+	_, err = fmt.Fprintln(out, value)
+	return err
 }

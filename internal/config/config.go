@@ -145,6 +145,9 @@ const (
 type Podman struct {
 	Socket   string `koanf:"socket"`   // absolute path of a unix(7) socket
 	Handover string `koanf:"handover"` // that of the helper that hands out streams to targets
+	// StoreSize is that of the file system which holds images and containers; 0 is half
+	// of what is free when it is made.
+	StoreSize Bytes `koanf:"store_size"`
 }
 
 // Target is the system an attacker lands in.
@@ -155,6 +158,7 @@ type Target struct {
 	LoginAs  LoginAs `koanf:"login_as"` // how a login name becomes an account
 	Account  string  `koanf:"account"`  // the fallback of LoginAs
 	Memory   Bytes   `koanf:"memory"`
+	Disk     Bytes   `koanf:"disk"` // that it may write
 	PIDs     int64   `koanf:"pids"`
 	CPUs     float64 `koanf:"cpus"` // whole processors' worth of time
 }
@@ -293,6 +297,7 @@ func Default() Config {
 			LoginAs:  LoginExisting,
 			Account:  "root",
 			Memory:   256 * MiB,
+			Disk:     512 * MiB,
 			PIDs:     128,
 			CPUs:     1,
 		},

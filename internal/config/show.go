@@ -59,6 +59,24 @@ func (l *Loaded) Settings() ([]Setting, error) {
 	return settings, nil
 }
 
+// Get returns the value of one key for a script: text as it is, sizes in bytes,
+// durations as in a file, lists as JSON. ok is false for what is no key.
+func (c Config) Get(path string) (value string, ok bool) {
+	k, ok := byPath[path]
+	if !ok || k.section() {
+		return "", false
+	}
+	v := reflect.ValueOf(c).FieldByIndex(k.index)
+	switch {
+	case k.typ == bytesType:
+		return strconv.FormatInt(v.Int(), 10), true
+	case k.typ.Kind() == reflect.Slice:
+		list, err := json.Marshal(export(v))
+		return string(list), err == nil
+	}
+	return fmt.Sprint(export(v)), true
+}
+
 // node turns a value into YAML: sections as blocks, lists on one line.
 func node(v reflect.Value) *yaml.Node {
 	switch v.Kind() {

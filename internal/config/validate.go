@@ -49,7 +49,9 @@ var ranges = map[string]bounds{
 	"pool.retain":                 {"0", "100000"},
 	"pool.retain_age":             {"0s", "87600h"},
 	"pool.retain_bytes":           {"0", "65536GiB"},
+	"podman.store_size":           {"0", "65536GiB"},
 	"target.memory":               {"16MiB", "1024GiB"},
+	"target.disk":                 {"16MiB", "1024GiB"},
 	"target.pids":                 {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
 	"target.cpus":                 {"0.01", "1024"},
 	"recording.max_bytes":         {"1KiB", "1024GiB"},

@@ -6,6 +6,7 @@ package filter
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -25,6 +26,7 @@ type Policy struct {
 	Pids      int64   // tasks, at most
 	CPUs      float64 // processors' worth of time, at most
 	Unlimited bool    // containers may have no limits, on hosts that cannot enforce them
+	Quota     string  // socket of the helper that bounds what a container may write; "" for no bound
 }
 
 // Filter is an http.Handler that forwards to Podman what Policy allows.
@@ -91,17 +93,25 @@ func (f *Filter) Serve(ctx context.Context, l net.Listener) error {
 func (f *Filter) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	out, err := f.judge(r)
 	var no refusal
+	var cannot unable
 	switch {
 	case errors.As(err, &no):
 		f.refused(r.Method, r.URL.Path, string(no))
-		w.Header().Set("Content-Type", "application/json")
-		w.WriteHeader(http.StatusForbidden)
-		_, _ = io.WriteString(w, `{"cause":"refused by policy","message":"refused by policy","response":403}`)
+		answer(w, http.StatusForbidden, "refused by policy")
+	case errors.As(err, &cannot):
+		answer(w, http.StatusInternalServerError, cannot.Error())
 	case err != nil: // Podman did not answer us
 		panic(http.ErrAbortHandler)
 	default:
 		f.proxy.ServeHTTP(w, out)
 	}
+}
+
+// answer answers in Podman's place, as Podman does.
+func answer(w http.ResponseWriter, status int, why string) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(map[string]any{"cause": why, "message": why, "response": status})
 }
 
 // refusal is why a request is not forwarded.

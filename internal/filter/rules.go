@@ -51,7 +51,7 @@ var rules = []rule{
 		"all": boolean, "filters": exactly(`\{"label":\["io\.sandtrap\.target(?:=[a-z0-9-]{1,32})?"\]\}`),
 	}},
 	{method: http.MethodPost, path: path("containers/create"), check: (*Filter).create},
-	{method: http.MethodPost, path: path("containers/" + containerID + "/start"), check: (*Filter).ownContainer},
+	{method: http.MethodPost, path: path("containers/" + containerID + "/start"), check: (*Filter).start},
 	{method: http.MethodPost, path: path("containers/" + containerID + "/stop"), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{"timeout": number}},
 	{method: http.MethodPost, path: path("containers/" + containerID + "/rename"), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{"name": name}},
 	{method: http.MethodDelete, path: path("containers/" + containerID), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{

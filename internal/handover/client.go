@@ -12,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/descriptor"
+	"github.com/sandtrap/sandtrap/internal/helper"
 )
 
 // Take returns the front end's end of the stream to the leader in a container that
@@ -26,16 +27,12 @@ func Take(ctx context.Context, socket, container string) (*net.UnixConn, error) 
 }
 
 func take(ctx context.Context, socket, container string) (*net.UnixConn, error) {
-	if !isID(container) {
-		return nil, errors.New("not a container's id")
-	}
-	server, err := new(net.Dialer).DialContext(ctx, "unix", socket)
+	server, stop, err := helper.Ask(ctx, socket, container)
 	if err != nil {
 		return nil, err
 	}
 	defer server.Close()
-	stop := context.AfterFunc(ctx, func() { server.Close() })
-	stream, err := ask(server.(*net.UnixConn), container)
+	stream, err := receive(server)
 	if !stop() { // the context ended first and has closed the connection
 		if stream != nil {
 			stream.Close()
@@ -45,11 +42,8 @@ func take(ctx context.Context, socket, container string) (*net.UnixConn, error) 
 	return stream, err
 }
 
-func ask(server *net.UnixConn, container string) (*net.UnixConn, error) {
-	if _, err := server.Write([]byte(container + "\n")); err != nil {
-		return nil, err
-	}
-	answer, rights := make([]byte, maxAnswer), make([]byte, unix.CmsgSpace(4))
+func receive(server *net.UnixConn) (*net.UnixConn, error) {
+	answer, rights := make([]byte, helper.MaxAnswer), make([]byte, unix.CmsgSpace(4))
 	n, got, flags, _, err := server.ReadMsgUnix(answer, rights) // close-on-exec
 	if errors.Is(err, io.EOF) {
 		err = errors.New("no answer")

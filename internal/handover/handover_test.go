@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/helper"
 )
 
 // roleEnv makes this test binary the first process of a container.
@@ -79,7 +80,7 @@ func serve(t *testing.T, role string) *site {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
-	go func() { done <- (&Server{RunRoot: dir, Patience: 300 * time.Millisecond}).Serve(ctx, l) }()
+	go func() { done <- helper.Serve(ctx, l, (&Server{RunRoot: dir, Patience: 300 * time.Millisecond}).Answer) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -239,7 +240,7 @@ func TestEndsWhileWaiting(t *testing.T) {
 func TestBadRequests(t *testing.T) {
 	s := serve(t, "stream")
 	for _, bad := range []string{"", "../" + id[3:], strings.ToUpper(id), id[1:], id + "0"} {
-		if _, err := Take(t.Context(), s.socket, bad); err == nil || !strings.Contains(err.Error(), "not a container's id") {
+		if _, err := Take(t.Context(), s.socket, bad); err == nil || !strings.Contains(err.Error(), "not an id") {
 			t.Errorf("Take of %q = %v", bad, err)
 		}
 	}
@@ -250,7 +251,7 @@ func TestBadRequests(t *testing.T) {
 		}
 		_, _ = c.Write([]byte(request))
 		answer, err := io.ReadAll(c)
-		if err != nil || string(answer) != "not a container's id\n" {
+		if err != nil || string(answer) != "not an id\n" {
 			t.Errorf("%q: %q, %v", request, answer, err)
 		}
 		c.Close()
@@ -304,7 +305,7 @@ func TestLyingServer(t *testing.T) {
 					return
 				}
 				defer c.Close()
-				_, _ = io.ReadFull(c, make([]byte, idSize+1))
+				_, _ = io.ReadFull(c, make([]byte, len(id)+1))
 				if tt.text != nil {
 					_, _, _ = c.WriteMsgUnix(tt.text, tt.rights, nil)
 				}

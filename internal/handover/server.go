@@ -4,27 +4,24 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/descriptor"
 	"github.com/sandtrap/sandtrap/internal/frame"
+	"github.com/sandtrap/sandtrap/internal/helper"
 )
 
-// Bounds of the server.
+// Pauses between two looks at a container that starts.
 const (
-	maxClients  = 64              // at once; others wait
-	askTimeout  = 5 * time.Second // for a request, and for an answer to be taken
 	firstPause  = time.Millisecond
-	longestLook = 5 * time.Millisecond // between two looks at a container that starts
+	longestLook = 5 * time.Millisecond
 )
 
 // Server hands out streams.
@@ -35,68 +32,22 @@ type Server struct {
 	Patience time.Duration
 }
 
-// Serve answers clients until ctx ends, and returns nil then. It closes l.
-func (s *Server) Serve(ctx context.Context, l *net.UnixListener) error {
-	defer context.AfterFunc(ctx, func() { l.Close() })()
-	defer l.Close()
-	var clients sync.WaitGroup
-	defer clients.Wait()
-	places := make(chan struct{}, maxClients)
-	for {
-		places <- struct{}{}
-		client, err := l.AcceptUnix()
-		if ctx.Err() != nil {
-			if err == nil {
-				client.Close()
-			}
-			return nil
-		}
-		if err != nil {
-			if errors.Is(err, net.ErrClosed) {
-				return fmt.Errorf("accept clients: %w", err)
-			}
-			time.Sleep(longestLook) // no descriptors left, or the client has gone
-			<-places
-			continue
-		}
-		clients.Go(func() {
-			defer func() { <-places }()
-			s.answer(ctx, client)
-		})
-	}
-}
-
-// answer serves one client.
-func (s *Server) answer(ctx context.Context, client *net.UnixConn) {
-	defer client.Close()
-	_ = client.SetDeadline(time.Now().Add(askTimeout))
-	request := make([]byte, idSize+1)
-	if _, err := io.ReadFull(client, request); err != nil {
-		return
-	}
+// Answer is a helper.Answer.
+func (s *Server) Answer(ctx context.Context, client *net.UnixConn, container string) {
 	ctx, cancel := context.WithTimeout(ctx, s.patience())
 	defer cancel()
-	_ = client.SetReadDeadline(time.Time{})
-	left := make(chan struct{})
-	go func() { // there is nothing more to read but the client's end
-		defer close(left)
-		_, _ = client.Read(make([]byte, 1))
-		cancel()
-	}()
-	defer func() {
-		_ = client.SetReadDeadline(time.Now())
-		<-left
-	}()
-	fd, err := s.find(ctx, strings.TrimSuffix(string(request), "\n"))
-	_ = client.SetWriteDeadline(time.Now().Add(askTimeout))
+	fd, err := s.find(ctx, container)
 	if err != nil {
-		line := err.Error()
-		_, _ = client.Write([]byte(line[:min(len(line), maxAnswer-1)] + "\n"))
+		helper.Refuse(client, err)
 		return
 	}
 	defer unix.Close(fd)
+	_ = client.SetWriteDeadline(time.Now().Add(writeTimeout))
 	_, _, _ = client.WriteMsgUnix([]byte{0}, unix.UnixRights(fd), nil)
 }
+
+// writeTimeout bounds how long an answer may take to be taken.
+const writeTimeout = 5 * time.Second
 
 func (s *Server) patience() time.Duration {
 	if s.Patience > 0 {
@@ -112,9 +63,6 @@ var (
 
 // find looks until a container offers a stream.
 func (s *Server) find(ctx context.Context, container string) (int, error) {
-	if !isID(container) {
-		return -1, errors.New("not a container's id")
-	}
 	for pause := firstPause; ; pause = min(pause+pause/2, longestLook) {
 		fd, err := s.look(container)
 		if !errors.Is(err, errNotYet) {

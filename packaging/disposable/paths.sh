@@ -24,6 +24,7 @@ kind_of() {
 	case $1 in
 	guest) suite=trixie list=$here/guest.packages ;;
 	target) suite=bookworm list=$checkout/containerfiles/debian/packages ;;
+	vm) suite=trixie list=$checkout/packaging/vm/vm.packages ;;
 	*) die "no such archive: $1" ;;
 	esac
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -148,5 +149,23 @@ func TestConfigShowOrigin(t *testing.T) {
 	}
 	if len(settings) != len(config.Keys()) || settings[0].Key != "ssh.listen" || settings[0].Origin.Kind != config.FromDefault {
 		t.Errorf("got %+v", settings)
+	}
+}
+
+func TestConfigGet(t *testing.T) {
+	path := writeConfig(t, "get.yaml", "target:\n  memory: 1GiB\nssh:\n  host_keys: [rsa]\npool:\n  max_age: 90s\n")
+	for key, want := range map[string]string{
+		"target.memory": "1073741824\n", "target.hostname": "srv01\n", "ssh.host_keys": "[\"rsa\"]\n", "pool.max_age": "1m30s\n", "pool.min": "4\n",
+		"limits.enforcement": "required\n", "auth.accept_public_keys": "false\n", "auth.credentials": "[]\n",
+	} {
+		if out, _, err := runConfigCommand(t, path, "get", key); out != want || err != nil {
+			t.Errorf("%s: %q, %v", key, out, err)
+		}
+	}
+	for _, key := range []string{"", "target", "target.memry", "."} {
+		var usage usageError
+		if out, _, err := runConfigCommand(t, path, "get", key); out != "" || !errors.As(err, &usage) {
+			t.Errorf("%q: %q, %v", key, out, err)
+		}
 	}
 }

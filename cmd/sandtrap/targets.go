@@ -17,7 +17,7 @@ func poolConfig(c config.Config) pool.Config {
 		Target: target.Target{
 			Name: c.Target.Name, Image: c.Target.Image, Hostname: c.Target.Hostname,
 			LoginAs: target.Policy(string(c.Target.LoginAs)), Account: c.Target.Account,
-			Memory: int64(c.Target.Memory), Pids: c.Target.PIDs, CPUs: c.Target.CPUs,
+			Memory: int64(c.Target.Memory), Disk: int64(c.Target.Disk), Pids: c.Target.PIDs, CPUs: c.Target.CPUs,
 		},
 		Min: c.Pool.Min, Max: c.Pool.Max, Burst: c.Pool.Burst, MaxLeases: c.Pool.MaxLeases, MaxAge: c.Pool.MaxAge,
 		LeaseTimeout: c.Pool.LeaseTimeout, BestEffort: c.Limits.Enforcement == config.EnforcementBestEffort,

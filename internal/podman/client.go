@@ -69,19 +69,30 @@ func (c *Client) Ping(ctx context.Context) error {
 	return nil
 }
 
-// FreeLocks returns how many of Podman's locks are left: each container takes one.
-// known is false when the service does not tell.
-func (c *Client) FreeLocks(ctx context.Context) (free uint32, known bool, err error) {
+// Left is what Podman has left for containers to come.
+type Left struct {
+	Locks      int64 // each container takes one
+	LocksKnown bool  // the service tells how many
+	Space      int64 // of the file system of its store, in bytes
+	SpaceKnown bool
+}
+
+// Left asks what there is left.
+func (c *Client) Left(ctx context.Context) (Left, error) {
 	ctx, cancel := c.with(ctx, callTimeout)
 	defer cancel()
 	info, err := system.Info(ctx, nil)
 	if err != nil {
-		return 0, false, wrap(err, "ask Podman for its locks")
+		return Left{}, wrap(err, "ask Podman what it has left")
 	}
-	if info.Host == nil || info.Host.FreeLocks == nil {
-		return 0, false, nil
+	var left Left
+	if info.Host != nil && info.Host.FreeLocks != nil {
+		left.Locks, left.LocksKnown = int64(*info.Host.FreeLocks), true
 	}
-	return *info.Host.FreeLocks, true, nil
+	if s := info.Store; s != nil && s.GraphRootAllocated > 0 {
+		left.Space, left.SpaceKnown = int64(s.GraphRootAllocated-min(s.GraphRootUsed, s.GraphRootAllocated)), true
+	}
+	return left, nil
 }
 
 // merged is a caller's context that also carries the bindings' connection.

@@ -87,8 +87,8 @@ func TestContainerLife(t *testing.T) {
 	if got, err := c.Image(ctx, fakeImage); err != nil || got.Digest != "sha256:"+strings.Repeat("a", 64) || got.Labels["leader"] != "/l" {
 		t.Errorf("Image = %+v, %v", got, err)
 	}
-	if free, known, err := c.FreeLocks(ctx); err != nil || !known || free != 2047 {
-		t.Errorf("FreeLocks = %d, %v, %v", free, known, err)
+	if left, err := c.Left(ctx); err != nil || left.Locks != 2047 || !left.LocksKnown {
+		t.Errorf("Left = %+v, %v", left, err)
 	}
 }
 
@@ -107,7 +107,7 @@ var calls = map[string]func(context.Context, *Client) error{
 	"list":  func(ctx context.Context, c *Client) error { _, err := c.List(ctx, "label"); return err },
 	"image": func(ctx context.Context, c *Client) error { _, err := c.Image(ctx, "x"); return err },
 	"size":  func(ctx context.Context, c *Client) error { _, err := c.Size(ctx, "id"); return err },
-	"locks": func(ctx context.Context, c *Client) error { _, _, err := c.FreeLocks(ctx); return err },
+	"left":  func(ctx context.Context, c *Client) error { _, err := c.Left(ctx); return err },
 	"read file": func(ctx context.Context, c *Client) error {
 		_, err := c.ReadFile(ctx, "id", "/etc/passwd", 100)
 		return err
@@ -146,7 +146,7 @@ func TestGarbageAnswers(t *testing.T) {
 		_, _ = w.Write([]byte("\x00<html>"))
 		return true
 	}
-	for _, name := range []string{"ping", "create", "running", "list", "image", "size", "locks", "read file", "exec"} {
+	for _, name := range []string{"ping", "create", "running", "list", "image", "size", "left", "read file", "exec"} {
 		if err := calls[name](t.Context(), c); err == nil {
 			t.Errorf("%s: no error", name)
 		}
@@ -160,8 +160,8 @@ func TestNoFigures(t *testing.T) {
 		testpodman.Reply(w, http.StatusOK, map[string]any{"host": map[string]any{}})
 		return true
 	}
-	if free, known, err := c.FreeLocks(t.Context()); free != 0 || known || err != nil {
-		t.Errorf("FreeLocks = %d, %v, %v", free, known, err)
+	if left, err := c.Left(t.Context()); left != (Left{}) || err != nil {
+		t.Errorf("Left = %+v, %v", left, err)
 	}
 	if size, err := c.Size(t.Context(), "id"); size != 0 || err == nil {
 		t.Errorf("Size = %d, %v", size, err)

@@ -281,14 +281,14 @@ func TestSizeOfALayer(t *testing.T) {
 
 func TestLocksAreCounted(t *testing.T) {
 	c := dial(t)
-	before, known, err := c.FreeLocks(t.Context())
-	if err != nil || !known {
-		t.Fatalf("FreeLocks = %d, %v, %v", before, known, err)
+	before, err := c.Left(t.Context())
+	if err != nil || !before.LocksKnown || !before.SpaceKnown || before.Space < 1<<20 {
+		t.Fatalf("Left = %+v, %v", before, err)
 	}
 	boot(t, c)
-	after, _, err := c.FreeLocks(t.Context())
-	if err != nil || after != before-1 {
-		t.Errorf("FreeLocks went from %d to %d, %v", before, after, err)
+	after, err := c.Left(t.Context())
+	if err != nil || after.Locks != before.Locks-1 {
+		t.Errorf("Left went from %+v to %+v, %v", before, after, err)
 	}
 }
 

@@ -60,6 +60,7 @@ type fake struct {
 	born   map[string]time.Time // when each was created
 	sizes  map[string]int64
 	locks  int64 // free
+	space  int64 // of the store, in bytes; 0 where it does not tell
 	told   bool  // whether the service tells how many
 	login  func(l *fakeLeader) error
 	open   []string // containers that were removed with their leader's stream open
@@ -267,12 +268,12 @@ func (f *fake) Size(ctx context.Context, id string) (int64, error) {
 	return f.sizes[id], err
 }
 
-func (f *fake) FreeLocks(ctx context.Context) (uint32, bool, error) {
-	if err := f.enter(ctx, "locks", ""); err != nil {
-		return 0, false, err
+func (f *fake) Left(ctx context.Context) (podman.Left, error) {
+	if err := f.enter(ctx, "left", ""); err != nil {
+		return podman.Left{}, err
 	}
 	defer f.mu.Unlock()
-	return uint32(f.locks), f.told, nil
+	return podman.Left{Locks: f.locks, LocksKnown: f.told, Space: f.space, SpaceKnown: f.space > 0}, nil
 }
 
 // fakeLeader lives in a container of the fake.

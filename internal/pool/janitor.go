@@ -14,7 +14,7 @@ const (
 	// one doubles it up to longestRetry.
 	retryEvery   = 5 * time.Second
 	longestRetry = 5 * time.Minute
-	// inspectEvery is how often image and locks are looked at. Podman takes a tenth
+	// inspectEvery is how often image and room are looked at. Podman takes a tenth
 	// of a second to tell, so that sessions put it off by as much again.
 	inspectEvery = 30 * time.Second
 	// yieldWork is how long after the latest lease the janitor does what can wait,
@@ -103,15 +103,15 @@ func (p *Pool) doChore(ctx context.Context, c *container) {
 	p.finish(ctx, c)
 }
 
-// inspect looks for a new image and at Podman's locks.
+// inspect looks for a new image and at what Podman has left.
 func (p *Pool) inspect(ctx context.Context) {
 	_, _ = p.lookUp(ctx) // an image that is not there shows at the next make
 	wake(p.fill)
-	free, known, err := p.podman.FreeLocks(ctx)
+	left, err := p.podman.Left(ctx)
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if err == nil {
-		p.locks, p.locksKnown = int64(free), known
+		p.reckon(left)
 	}
 	p.dirty = true
 }
@@ -224,7 +224,7 @@ func (p *Pool) remove(ctx context.Context, c *container) {
 	}
 	p.mu.Lock()
 	p.move(c, doomed, gone)
-	p.locksLeft(1)
+	p.gaveBack(c.bytes)
 	p.mu.Unlock()
 	p.emitRemove(c, reason)
 }

@@ -132,6 +132,9 @@ func (p *Pool) makeOne(ctx context.Context) {
 // make creates and starts a container and connects to its leader. One that comes
 // to nothing is the janitor's.
 func (p *Pool) make(ctx context.Context) (*container, error) {
+	if err := p.reserve(); err != nil {
+		return nil, err
+	}
 	p.mu.Lock()
 	image := p.image
 	p.mu.Unlock()
@@ -243,7 +246,7 @@ func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited
 	c := &container{id: id, name: name, digest: image.Digest, program: image.Labels[target.LeaderLabel], made: now, seen: now}
 	p.mu.Lock()
 	p.adopt(c, making)
-	p.locksLeft(-1)
+	p.took()
 	p.mu.Unlock()
 	if err := p.podman.Start(ctx, id); err != nil {
 		p.discard(c, making, "did not start")

@@ -36,7 +36,7 @@ type Podman interface {
 	List(ctx context.Context, label string) ([]podman.Container, error)
 	ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error)
 	Size(ctx context.Context, id string) (int64, error)
-	FreeLocks(ctx context.Context) (uint32, bool, error)
+	Left(ctx context.Context) (podman.Left, error)
 }
 
 // Config says how many targets the pool keeps, and of what.
@@ -100,6 +100,7 @@ type Pool struct {
 	checked   string        // digest of the image whose accounts were found good
 	emptySaid time.Time     // when PoolEmpty was last reported
 	retention
+	room
 }
 
 // New returns a pool that does nothing until Run.

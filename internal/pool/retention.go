@@ -14,31 +14,13 @@ import (
 type retention struct {
 	dirty       bool      // something changed since it was looked at
 	dirtySince  time.Time // when work was first put off, or zero
-	locks       int64     // of Podman that are free
-	locksKnown  bool
 	noMeasuring time.Time // before
 }
-
-// spareLocks are Podman's locks that nothing of ours should take.
-const spareLocks = 16
 
 // urgentExcess is how many containers too many there must be for retention not to
 // yield. A rush of half a minute leaves fewer: what removes one holds the locks of
 // Podman's storage that making and stopping the others need.
 const urgentExcess = 128
-
-// locksLeft notes that containers have come or gone. Pool.mu is held.
-func (p *Pool) locksLeft(more int64) {
-	p.locks += more
-	if p.short() {
-		p.dirty = true
-	}
-}
-
-// short reports whether Podman could run out of locks. Pool.mu is held.
-func (p *Pool) short() bool {
-	return p.locksKnown && p.locks < int64(p.cfg.MaxLeases+p.cfg.Max+spareLocks)
-}
 
 // retain removes or measures one stopped container if one is to be, and reports
 // whether it may have more to do.
@@ -49,8 +31,9 @@ func (p *Pool) retain(ctx context.Context, now time.Time) bool {
 	list := p.removable(now)
 	p.mu.Lock()
 	c, reason := p.victim(list, now)
-	remove := c != nil
-	if !remove {
+	// What its end gives back must be known, or more would go than must.
+	remove := c != nil && (c.measured || !p.shortOfSpace() || now.Before(p.noMeasuring))
+	if c == nil {
 		c = p.unmeasured(now)
 	}
 	if c == nil {
@@ -148,8 +131,10 @@ func (p *Pool) victim(list []*container, now time.Time) (*container, string) {
 		first = list[0]
 	}
 	switch {
-	case p.short():
+	case p.shortOfLocks():
 		return first, "Podman runs out of locks"
+	case p.shortOfSpace():
+		return first, "the store runs full"
 	case len(list) > p.cfg.Retain:
 		return first, "more than pool.retain"
 	case p.cfg.RetainBytes > 0 && bytes > p.cfg.RetainBytes:
@@ -160,7 +145,7 @@ func (p *Pool) victim(list []*container, now time.Time) (*container, string) {
 
 // unmeasured is a container whose size is not known and matters. Pool.mu is held.
 func (p *Pool) unmeasured(now time.Time) *container {
-	if p.cfg.RetainBytes == 0 || now.Before(p.noMeasuring) {
+	if p.cfg.RetainBytes == 0 && !p.spaceKnown || now.Before(p.noMeasuring) {
 		return nil
 	}
 	for _, c := range p.all {

@@ -216,7 +216,7 @@ func TestLocksRunOut(t *testing.T) {
 }
 
 func TestLocksThatAreNotTold(t *testing.T) {
-	for name, spoil := range map[string]func(*fake){"unknown": func(*fake) {}, "refused": func(f *fake) { f.told, f.broken["locks"] = true, errDown }} {
+	for name, spoil := range map[string]func(*fake){"unknown": func(*fake) {}, "refused": func(f *fake) { f.told, f.broken["left"] = true, errDown }} {
 		t.Run(name, func(t *testing.T) {
 			f := newFake()
 			f.put("old", session1, false)
@@ -227,6 +227,39 @@ func TestLocksThatAreNotTold(t *testing.T) {
 			})
 		})
 	}
+}
+
+// TestStoreRunsFull: nothing is made that the store could not hold if everybody wrote
+// what they may, and old containers make room.
+func TestStoreRunsFull(t *testing.T) {
+	const share = 100
+	f := newFake()
+	for i := range 4 {
+		f.put(fmt.Sprint("old", i), sessionID(i), false)
+		f.sizes[fmt.Sprint("old", i)] = share
+	}
+	f.space = 6*share + 50 // after three warm ones: three shares and a half
+	inBubble(t, f, func(c *Config) { c.Target.Disk, c.Retain = share, 100 }, func(b *bubble) {
+		b.rest(inspectEvery + time.Second)
+		b.expectKept(sessionID(0), sessionID(1), sessionID(2), sessionID(3))
+		b.lease(sessionID(20)) // its successor leaves two and a half
+		b.rest(time.Second)
+		b.lease(sessionID(21)) // and this one's one and a half: the oldest goes
+		b.rest(5 * time.Second)
+		b.expectKept(sessionID(1), sessionID(2), sessionID(3), sessionID(20), sessionID(21))
+		b.expectReason("the store runs full")
+	})
+	f = newFake()
+	f.space = 4*share + 50
+	inBubble(t, f, func(c *Config) { c.Target.Disk = share }, func(b *bubble) {
+		b.rest(inspectEvery + time.Second)
+		b.lease(sessionID(1))
+		b.lease(sessionID(2))
+		b.rest(15 * time.Second)
+		if status := b.pool.Status(); status.Warm != 2 || status.Failure == nil || !strings.Contains(status.Failure.Error(), "no room") {
+			b.Errorf("the pool holds %+v", status)
+		}
+	})
 }
 
 // TestReservedGoLast: what somebody may come back to is removed when nothing else

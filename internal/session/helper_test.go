@@ -94,7 +94,7 @@ func (f *fakePodman) Start(context.Context, string) error           { return nil
 func (f *fakePodman) Running(context.Context, string) (bool, error) { return true, nil }
 func (f *fakePodman) Size(context.Context, string) (int64, error)   { return 0, nil }
 
-func (f *fakePodman) FreeLocks(context.Context) (uint32, bool, error)          { return 0, false, nil }
+func (f *fakePodman) Left(context.Context) (podman.Left, error)                { return podman.Left{}, nil }
 func (f *fakePodman) List(context.Context, string) ([]podman.Container, error) { return nil, nil }
 
 func (f *fakePodman) ReadFile(context.Context, string, string, int64) ([]byte, error) {

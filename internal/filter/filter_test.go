@@ -22,6 +22,8 @@ import (
 type upstream struct {
 	mu   sync.Mutex // guards seen
 	seen []string
+
+	driver any // Podman's GraphDriver of the first
 }
 
 var (
@@ -36,7 +38,7 @@ var (
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v5.0.0/") { // a question of the filter
 		answers := map[string]any{
-			"containers/" + ours + "/json":        map[string]any{"Config": map[string]any{"Labels": map[string]string{label: "debian"}}},
+			"containers/" + ours + "/json":        map[string]any{"Config": map[string]any{"Labels": map[string]string{label: "debian"}}, "GraphDriver": u.driver},
 			"containers/" + theirs + "/json":      map[string]any{"Config": map[string]any{"Labels": map[string]string{}}},
 			"containers/" + made + "/json":        map[string]any{},
 			"exec/" + ourExec + "/json":           map[string]any{"ContainerID": ours},
@@ -125,6 +127,13 @@ func listen(t *testing.T, path string) net.Listener {
 // send sends a request and returns the status and why it was refused.
 func (f *fixture) send(t *testing.T, method, uri, body string) (int, string) {
 	t.Helper()
+	status, _, refusal := f.sendAndRead(t, method, uri, body)
+	return status, refusal
+}
+
+// sendAndRead also returns the answer's body.
+func (f *fixture) sendAndRead(t *testing.T, method, uri, body string) (status int, answer, refusal string) {
+	t.Helper()
 	f.mu.Lock()
 	f.refusal = ""
 	f.mu.Unlock()
@@ -137,9 +146,13 @@ func (f *fixture) send(t *testing.T, method, uri, body string) (int, string) {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return resp.StatusCode, f.refusal
+	return resp.StatusCode, string(text), f.refusal
 }
 
 // body is what makes a target, changed.

@@ -113,7 +113,7 @@ func TestDiskFill(t *testing.T) {
 		}
 		v.does("rm /root/big && echo more >/etc/more")
 		for _, way := range []string{
-			"fallocate -l 200M /root/big", "truncate -s 100M /tmp/sparse && cp --sparse=never /tmp/sparse /root/big",
+			"fallocate -l 200M /root/big", "truncate -s 100M /tmp/sparse && cp --reflink=never --sparse=never /tmp/sparse /root/big",
 			"for i in 1 2 3 4; do dd if=/dev/zero of=/var/tmp/$i bs=1M count=50 || exit; done",
 			"cp -a /usr /usr2", "echo x >/root/f; cd /root; for i in $(seq 300); do cat f f f f f f f f >g && cat g >>f || exit; done; false",
 		} {

@@ -1,0 +1,85 @@
+package filter
+
+import (
+	"context"
+	"errors"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sandtrap/sandtrap/internal/helper"
+)
+
+// quotas plays the helper that bounds layers.
+func quotas(t *testing.T, answer helper.Answer) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "qu")
+	if err != nil {
+		t.Fatal(err)
+	}
+	socket := filepath.Join(dir, "s")
+	l := listen(t, socket).(*net.UnixListener)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error)
+	go func() { done <- helper.Serve(ctx, l, answer) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		_ = os.RemoveAll(dir)
+	})
+	return socket
+}
+
+// TestNothingStartsWithoutABound: what a container may write is bounded before it
+// starts, or it does not.
+func TestNothingStartsWithoutABound(t *testing.T) {
+	layer := strings.Repeat("f", 64)
+	good := map[string]any{"Data": map[string]string{"UpperDir": "/var/lib/pods/data/containers/storage/overlay/" + layer + "/diff"}}
+	for name, tt := range map[string]struct {
+		driver    any
+		answer    error
+		unlimited bool
+		status    int
+		why       string
+	}{
+		"bounded":                    {good, nil, false, http.StatusOK, ""},
+		"refused":                    {good, errors.New("no quotas here"), false, http.StatusInternalServerError, "no quotas here"},
+		"refused, with best effort":  {good, errors.New("no quotas here"), true, http.StatusOK, ""},
+		"no overlay":                 {nil, nil, false, http.StatusInternalServerError, "overlay driver"},
+		"no overlay, best effort":    {nil, nil, true, http.StatusOK, ""},
+		"a directory of another one": {map[string]any{"Data": map[string]string{"UpperDir": "/etc/overlay/../diff"}}, nil, false, http.StatusInternalServerError, "overlay driver"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			asked := ""
+			policy := testPolicy
+			policy.Unlimited = tt.unlimited
+			policy.Quota = quotas(t, func(_ context.Context, client *net.UnixConn, id string) {
+				if asked = id; tt.answer != nil {
+					helper.Refuse(client, tt.answer)
+					return
+				}
+				helper.Say(client, "ok")
+			})
+			f := newFixture(t, policy)
+			f.up.driver = tt.driver
+			status, why, refusal := f.sendAndRead(t, "POST", api+"containers/"+ours+"/start", "")
+			if status != tt.status || !strings.Contains(why, tt.why) {
+				t.Errorf("answer %d %q", status, why)
+			}
+			if started := len(f.up.take()) == 1; started != (tt.status == http.StatusOK) {
+				t.Errorf("started: %v", started)
+			}
+			if tt.driver != nil && strings.Contains(tt.why, "quotas") && asked != layer {
+				t.Errorf("asked about %q", asked)
+			}
+			if refusal != "" {
+				t.Errorf("it was called forbidden: %s", refusal)
+			}
+		})
+	}
+}

@@ -53,7 +53,7 @@ const rebootMagic = 0xfee1dead
 
 // reboots asks for what the kernel refuses to know: only whether it looks is shown.
 func reboots(facts) string {
-	if os.Getenv("ESCAPE_TAME") != "" {
+	if tame() {
 		return call(unix.SYS_REBOOT, 1, 2, 3, 0)
 	}
 	return call(unix.SYS_REBOOT, rebootMagic, 672274793, unix.LINUX_REBOOT_CMD_RESTART, 0)
@@ -61,10 +61,18 @@ func reboots(facts) string {
 
 func setsTimeOfDay(facts) string { return call(unix.SYS_SETTIMEOFDAY, 0, 0) }
 
-// setsClock sets a clock that cannot be set by anybody: EINVAL where it is let through.
+// setsClock sets the clock to what it says. A tame one sets one that nobody can set,
+// which is EINVAL where it is let through.
 func setsClock(facts) string {
-	now := unix.Timespec{Sec: 1}
-	return call(unix.SYS_CLOCK_SETTIME, unix.CLOCK_MONOTONIC, uintptr(unsafe.Pointer(&now)))
+	var now unix.Timespec
+	if err := unix.ClockGettime(unix.CLOCK_REALTIME, &now); err != nil {
+		return outcome(err)
+	}
+	clock := uintptr(unix.CLOCK_REALTIME)
+	if tame() {
+		clock = unix.CLOCK_MONOTONIC
+	}
+	return call(unix.SYS_CLOCK_SETTIME, clock, uintptr(unsafe.Pointer(&now)))
 }
 
 // adjusts sets the status bits that are set; they are no one's who has no right to
@@ -91,7 +99,7 @@ func adjustsClock(facts) string {
 
 func setsHostname(facts) string {
 	name := "attempt"
-	if os.Getenv("ESCAPE_TAME") != "" {
+	if tame() {
 		name, _ = os.Hostname()
 	}
 	return outcome(unix.Sethostname([]byte(name)))
@@ -150,7 +158,7 @@ func namesHandle(facts) string {
 
 // opensHandle guesses the handle of a file system's root, inode 2: shocker.c.
 func opensHandle(facts) string {
-	fd, err := unix.Open("/etc/hostname", unix.O_RDONLY, 0)
+	fd, err := unix.Open("/", unix.O_RDONLY, 0)
 	if err != nil {
 		return outcome(err)
 	}

@@ -57,9 +57,19 @@ func textCall(number uintptr, text string, args ...uintptr) func(facts) string {
 	}
 }
 
+// mountPoint is a new directory, and what removes it with nothing in it: whatever is
+// mounted there stays whole.
+func mountPoint() (string, func()) {
+	dir, err := os.MkdirTemp("/tmp", "attempt")
+	if err != nil {
+		return "/nowhere", func() {}
+	}
+	return dir, func() { _ = unix.Rmdir(dir) }
+}
+
 func mounts(source, kind string, flags uintptr, data string) func(facts) string {
 	return func(facts) string {
-		dir, remove := scratch()
+		dir, remove := mountPoint()
 		defer remove()
 		err := unix.Mount(source, dir, kind, flags, data)
 		if err == nil {
@@ -70,8 +80,13 @@ func mounts(source, kind string, flags uintptr, data string) func(facts) string 
 }
 
 func mountsOverlay(facts) string {
-	dir, remove := scratch()
+	dir, remove := mountPoint()
 	defer remove()
+	defer func() {
+		for _, d := range []string{"lower", "upper", "work/work", "work", "all"} {
+			_ = unix.Rmdir(filepath.Join(dir, d))
+		}
+	}()
 	for _, d := range []string{"lower", "upper", "work", "all"} {
 		if err := os.Mkdir(filepath.Join(dir, d), 0o755); err != nil {
 			return err.Error()
@@ -96,9 +111,13 @@ func mountsOverlay(facts) string {
 }
 
 func movesMount(facts) string {
-	dir, remove := scratch()
+	dir, remove := mountPoint()
 	defer remove()
-	return outcome(unix.Mount("/dev/shm", dir, "", unix.MS_MOVE, ""))
+	err := unix.Mount("/dev/shm", dir, "", unix.MS_MOVE, "")
+	if err == nil {
+		_ = unix.Mount(dir, "/dev/shm", "", unix.MS_MOVE, "")
+	}
+	return outcome(err)
 }
 
 func remounts(path string, flags uintptr) func(facts) string {
@@ -106,11 +125,19 @@ func remounts(path string, flags uintptr) func(facts) string {
 }
 
 func unmounts(path string) func(facts) string {
-	return func(facts) string { return outcome(unix.Unmount(path, unix.MNT_DETACH)) }
+	return func(facts) string {
+		if tame() { // something else, which nobody needs
+			dir, remove := mountPoint()
+			defer remove()
+			_ = unix.Mount("tmpfs", dir, "tmpfs", 0, "")
+			return outcome(unix.Unmount(dir, unix.MNT_DETACH))
+		}
+		return outcome(unix.Unmount(path, unix.MNT_DETACH))
+	}
 }
 
 func movesTree(facts) string {
-	dir, remove := scratch()
+	dir, remove := mountPoint()
 	defer remove()
 	tree, err := unix.OpenTree(unix.AT_FDCWD, "/tmp", unix.OPEN_TREE_CLONE)
 	if err != nil {
@@ -140,7 +167,7 @@ func pivots(facts) string {
 // open, change the root to one below, and climb from the open one.
 func chrootsTwice(f facts) string {
 	runtime.LockOSThread()
-	dir, remove := scratch()
+	dir, remove := mountPoint()
 	defer remove()
 	outside, err := unix.Open("/", unix.O_DIRECTORY, 0)
 	if err != nil {

@@ -67,8 +67,8 @@ func reportsStatus(name string) func(facts) string {
 	return func(facts) string { return statusField(name) }
 }
 
-// looksAtMap reads user_namespaces(7)' uid_map: root must be none of the low ids,
-// where the machine's own accounts are, and the map must not be the whole one.
+// looksAtMap reads the uid_map of user_namespaces(7). It tells of the namespace above,
+// that of rootless Podman, in which 0 is the account of the containers.
 func looksAtMap(facts) string {
 	text, err := os.ReadFile("/proc/self/uid_map")
 	if err != nil {
@@ -76,7 +76,7 @@ func looksAtMap(facts) string {
 	}
 	for line := range strings.Lines(string(text)) {
 		var inside, outside, count uint64
-		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil || outside < 65536 && inside == 0 || count >= 1<<31 {
+		if _, err := fmt.Sscan(line, &inside, &outside, &count); err != nil || outside == 0 || count >= 1<<31 {
 			return "the map has " + strings.TrimSpace(line)
 		}
 	}

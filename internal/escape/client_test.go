@@ -82,6 +82,7 @@ type session struct {
 	user, source, control string
 	master                *exec.Cmd
 	record                record
+	group                 string // the directory of its control group, once it is known
 }
 
 // record is what of session.json(sandtrap) concerns this suite.

@@ -46,8 +46,9 @@ func makeNamespaceRows() []row {
 	return append(all,
 		row{name: "setns: all of process 1, by pidfd", try: entersByDescriptor, want: "EPERM", outside: "processes"},
 		row{name: "ioctl: the user namespace above", try: asksParent("user"), want: "EPERM", outside: "processes",
-			unshown: "a process of the machine itself has none above it"},
-		row{name: "ioctl: the PID namespace above", try: asksParent("pid"), want: "EPERM", outside: "processes"},
+			unshown: "nobody sees one above their own"},
+		row{name: "ioctl: the PID namespace above", try: asksParent("pid"), want: "EPERM", outside: "processes",
+			unshown: "nobody sees one above their own"},
 		row{name: "write /proc/self/uid_map", try: writes("/proc/self/uid_map", "0 0 1"), want: "EPERM|EACCES", outside: "processes",
 			unshown: "it is written once, by whoever made the namespace"},
 	)

@@ -219,6 +219,9 @@ func limits(dir string) string {
 
 // cgroup is the directory of the group that a session's target is in.
 func (s *session) cgroup() (string, error) {
+	if s.group != "" {
+		return s.group, nil
+	}
 	pid, err := output("podman", "--url", podmanURL, "inspect", "--format", "{{.State.Pid}}", s.record.Target.Container)
 	if err != nil {
 		return "", errors.New(pid)
@@ -229,7 +232,8 @@ func (s *session) cgroup() (string, error) {
 	}
 	for line := range strings.Lines(string(text)) {
 		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
-			return filepath.Join("/sys/fs/cgroup", path), nil
+			s.group = filepath.Join("/sys/fs/cgroup", path)
+			return s.group, nil
 		}
 	}
 	return "", fmt.Errorf("process %s is in no group: %s", pid, text)

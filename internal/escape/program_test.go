@@ -143,6 +143,7 @@ type possessions struct {
 	segment  int
 	memory   []byte
 	queue    string
+	all      []net.Listener
 }
 
 func newPossessions(port, key int, abstract, queue string) (*possessions, error) {
@@ -155,9 +156,11 @@ func newPossessions(port, key int, abstract, queue string) (*possessions, error)
 		if tcp, ok := listener.Addr().(*net.TCPAddr); ok {
 			p.port = tcp.Port
 		}
-		go p.welcome(listener) // ends with the process
+		p.all = append(p.all, listener)
+		go p.welcome(listener)
 	}
 	if six, err := net.Listen("tcp", fmt.Sprint("[::1]:", p.port)); err == nil { // where there is IPv6
+		p.all = append(p.all, six)
 		go p.welcome(six)
 	}
 	var err error
@@ -190,6 +193,9 @@ func (p *possessions) state() string {
 }
 
 func (p *possessions) close() {
+	for _, l := range p.all {
+		_ = l.Close() // and its welcome ends
+	}
 	_ = unix.SysvShmDetach(p.memory)
 	_, _ = unix.SysvShmCtl(p.segment, unix.IPC_RMID, nil)
 	removeQueue(p.queue)

@@ -61,7 +61,7 @@ var settingRows = append(settingFileRows(
 
 // rare are those that a test system may not have, or not let its own root write:
 // then their row cannot be seen to fail there.
-const rare = " kernel/hotplug kernel/yama/ptrace_scope kernel/usermodehelper/bset kernel/unprivileged_bpf_disabled fs/binfmt_misc/register" +
+const rare = " kernel/hotplug kernel/modprobe kernel/sysrq user/max_user_namespaces sysrq-trigger kernel/yama/ptrace_scope kernel/usermodehelper/bset kernel/unprivileged_bpf_disabled fs/binfmt_misc/register" +
 	" net/core/bpf_jit_enable kernel/poweroff_cmd mtrr acpi/wakeup scsi/scsi irq/0/smp_affinity "
 
 func settingFileRows(pairs ...string) []row {

@@ -44,6 +44,9 @@ func start() error {
 	if out, err := output("systemctl", "enable", "--now", "sandtrap.socket"); err != nil {
 		return fmt.Errorf("%s: %w", out, err)
 	}
+	if err := os.MkdirAll(filepath.Dir(askpassPath()), 0o755); err != nil {
+		return err
+	}
 	script := "#!/bin/sh\necho attempts\n"
 	if err := os.WriteFile(askpassPath(), []byte(script), 0o755); err != nil {
 		return err
@@ -58,7 +61,8 @@ func start() error {
 	})
 }
 
-func askpassPath() string { return filepath.Join(os.TempDir(), "escape-askpass") }
+// askpassPath is in the directory of what these tests need themselves.
+func askpassPath() string { return filepath.Join(os.TempDir(), "escape", "askpass") }
 
 // eventually tries until f succeeds or the time is over.
 func eventually(limit time.Duration, f func() error) error {
@@ -110,7 +114,8 @@ func login(t *testing.T, user string) *session {
 	t.Helper()
 	n := rand.Uint32()
 	s := &session{user: user, source: fmt.Sprintf("127.%d.%d.%d", 224+n>>16%24, byte(n>>8), 1+byte(n)%250)}
-	s.control = filepath.Join(t.TempDir(), "control")
+	// Below a directory that was there before: what is new in /tmp would count.
+	s.control = filepath.Join(filepath.Dir(askpassPath()), fmt.Sprintf("control-%x", n))
 	s.master = s.ssh("-M", "-N")
 	if err := s.master.Start(); err != nil {
 		t.Fatal(err)

@@ -22,9 +22,10 @@ var plays = []func(t *testing.T, o *outside, s *session){
 			t.Errorf("it reads %q", got)
 		}
 	},
-	withPasswd("ln -s /var/lib/sandtrap/canary /etc/passwd"),
-	withPasswd("mkfifo /etc/passwd"),
-	withPasswd("ln -s /dev/zero /etc/passwd"),
+	withPasswd("rm /etc/passwd; ln -s /var/lib/sandtrap/canary /etc/passwd"),
+	withPasswd("rm /etc/passwd; mkfifo /etc/passwd"),
+	withPasswd("rm /etc/group; mkfifo /etc/group"),
+	withPasswd("truncate -s 1000G /etc/passwd"),
 	func(t *testing.T, o *outside, s *session) {
 		s.run(t, nil, "ln -s /var/lib/sandtrap/canary /root/up")
 		out := s.transfer(t, "put /proc/version /root/up\nput /proc/version /root/../../../../var/lib/sandtrap/canary\n")
@@ -34,7 +35,7 @@ var plays = []func(t *testing.T, o *outside, s *session){
 	},
 	func(t *testing.T, o *outside, s *session) {
 		s.run(t, nil, "ln -s /var/lib/sandtrap/canary /root/down")
-		to := filepath.Join(t.TempDir(), "down")
+		to := filepath.Join(filepath.Dir(askpassPath()), "down")
 		s.transfer(t, "get /root/down "+to+"\nget /proc/1/root/var/lib/sandtrap/canary "+to+"\n")
 		if text, err := os.ReadFile(to); err == nil && strings.Contains(string(text), canaryText) {
 			t.Errorf("it got %q", text)
@@ -146,7 +147,7 @@ func (s *session) transfer(t *testing.T, batch string) string {
 // withPasswd replaces the list of accounts, and logs in again with what is there.
 func withPasswd(command string) func(t *testing.T, o *outside, s *session) {
 	return func(t *testing.T, o *outside, s *session) {
-		s.run(t, nil, "rm /etc/passwd; "+command)
+		s.run(t, nil, command)
 		if got := s.run(t, nil, "echo in"); strings.Contains(got, canaryText) {
 			t.Errorf("it reads %q", got)
 		}

@@ -12,6 +12,7 @@ var scenarios = []scenario{
 	{"the home directory is a symbolic link to /var/lib/sandtrap", "a login afterwards reads nothing of the machine's"},
 	{"/etc/passwd is a symbolic link to a file of the machine", "a login afterwards, and one from the same source in the same target"},
 	{"/etc/passwd is a FIFO", "a login afterwards, and one from the same source in the same target"},
+	{"/etc/group is a FIFO", "a login afterwards, and one from the same source in the same target"},
 	{"/etc/passwd is endless", "a login afterwards, and one from the same source in the same target"},
 	{"an upload to a symbolic link to a file of the machine", "the file of the machine is as it was"},
 	{"a download of a symbolic link to a file of the machine", "there is no such file"},

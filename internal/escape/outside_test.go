@@ -29,9 +29,6 @@ type outside struct {
 	before      map[string]string
 }
 
-// aspects are what is compared; see the document for what each is.
-var aspects = []string{"canaries", "cgroups", "clock", "files", "hostname", "modules", "mounts", "processes", "settings"}
-
 // look is an aspect in lines of text, which stay the same while nothing happens.
 func (o *outside) look(aspect string) string {
 	switch aspect {

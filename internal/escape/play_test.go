@@ -42,7 +42,7 @@ var plays = []func(t *testing.T, o *outside, s *session){
 		}
 	},
 	func(t *testing.T, o *outside, s *session) {
-		got := s.run(t, nil, `cd /root && ln -s / root && ln -s ../../../../etc/shadow .bash_history && mkfifo fifo && cp /bin/sh sh && chmod 6777 sh &&
+		got := s.run(t, nil, `cd /root && ln -s / root && ln -sf ../../../../etc/shadow .bash_history && mkfifo fifo && cp /bin/sh sh && chmod 6777 sh &&
 			mkdir -p "$(printf 'a\nb')/..." && touch -- -rf '*' "$(printf '\033]0;x\a')" && rm -rf /etc/hosts && ln -s /proc/1/fd /etc/hosts &&
 			rm -f /etc/hostname && ln -s /dev/zero /etc/hostname && chmod 4777 /root && echo left`)
 		if !strings.HasSuffix(got, "left\n") {

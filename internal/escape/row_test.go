@@ -69,6 +69,9 @@ type facts struct {
 	}
 }
 
+// aspects are what is compared outside; see the document for what each is.
+var aspects = []string{"canaries", "cgroups", "clock", "files", "hostname", "modules", "mounts", "processes", "settings"}
+
 const done = "done"
 
 // confined is the answer of attempts that are allowed and lead nowhere.

@@ -86,6 +86,7 @@ type session struct {
 	user, source, control string
 	master                *exec.Cmd
 	record                record
+	gone                  bool   // its container is not to be kept
 	group                 string // the directory of its control group, once it is known
 }
 

@@ -71,6 +71,12 @@ func (s *session) sealed(t *testing.T) {
 			return errors.New("the session is open")
 		}
 		state, err := output("podman", "--url", podmanURL, "inspect", "--format", "{{.State.Status}} {{.ID}}", s.record.ID)
+		if s.gone {
+			if err == nil {
+				return fmt.Errorf("its container is %s", state)
+			}
+			return nil
+		}
 		if err != nil || state != "exited "+s.record.Target.Container {
 			return fmt.Errorf("its container is %s, %w", state, err)
 		}

@@ -92,15 +92,23 @@ func (o *outside) remember() {
 }
 
 // unchanged compares an aspect with what it was. The pool goes on meanwhile, so
-// that it may take a moment.
+// that it may take a moment. What has changed is told once.
 func (o *outside) unchanged(aspect string) error {
-	return eventually(time.Minute, func() error {
-		if now := o.look(aspect); now != o.before[aspect] {
+	now := ""
+	err := eventually(settling, func() error {
+		if now = o.look(aspect); now != o.before[aspect] {
 			return fmt.Errorf("%s changed: %s", aspect, difference(o.before[aspect], now))
 		}
 		return nil
 	})
+	if err != nil {
+		o.before[aspect] = now
+	}
+	return err
 }
+
+// settling is how long a container may take to be made or removed.
+const settling = time.Minute
 
 // difference are the lines that one of two texts has.
 func difference(before, after string) string {

@@ -25,7 +25,7 @@ var plays = []func(t *testing.T, o *outside, s *session){
 	withPasswd("rm /etc/passwd; ln -s /var/lib/sandtrap/canary /etc/passwd"),
 	withPasswd("rm /etc/passwd; mkfifo /etc/passwd"),
 	withPasswd("rm /etc/group; mkfifo /etc/group"),
-	withPasswd("truncate -s 1000G /etc/passwd"),
+	withPasswd("rm /etc/passwd; ln -s /dev/zero /etc/passwd"),
 	func(t *testing.T, o *outside, s *session) {
 		s.run(t, nil, "ln -s /var/lib/sandtrap/canary /root/up")
 		out := s.transfer(t, "put /proc/version /root/up\nput /proc/version /root/../../../../var/lib/sandtrap/canary\n")
@@ -81,9 +81,29 @@ var plays = []func(t *testing.T, o *outside, s *session){
 		_, _ = c.CombinedOutput()
 	},
 	func(t *testing.T, o *outside, s *session) {
+		before := kept(t)
+		s.run(t, nil, "truncate -s 1000G /root/big")
+		s.gone = true
+		s.logout()
+		s.sealed(t)
+		if after := kept(t); after < before {
+			t.Errorf("%d containers are kept, and were %d", after, before)
+		}
+	},
+	func(t *testing.T, o *outside, s *session) {
 		s.run(t, nil, "cd /usr/lib/openssh && mv sshd-session was && cp /bin/true sshd-session")
 		s.again(t)
 	},
+}
+
+// kept is how many stopped containers there are.
+func kept(t *testing.T) int {
+	t.Helper()
+	list, err := output("podman", "--url", podmanURL, "ps", "--all", "--quiet", "--filter", "status=exited")
+	if err != nil {
+		t.Fatal(list)
+	}
+	return len(strings.Fields(list))
 }
 
 // TestScenarios turns a session against the rest.

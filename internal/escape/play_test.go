@@ -81,12 +81,12 @@ var plays = []func(t *testing.T, o *outside, s *session){
 		_, _ = c.CombinedOutput()
 	},
 	func(t *testing.T, o *outside, s *session) {
-		before := kept(t)
+		before := stoppedContainers(t)
 		s.run(t, nil, "truncate -s 1000G /root/big")
 		s.gone = true
 		s.logout()
 		s.sealed(t)
-		if after := kept(t); after < before {
+		if after := stoppedContainers(t); after < before {
 			t.Errorf("%d containers are kept, and were %d", after, before)
 		}
 	},
@@ -96,8 +96,8 @@ var plays = []func(t *testing.T, o *outside, s *session){
 	},
 }
 
-// kept is how many stopped containers there are.
-func kept(t *testing.T) int {
+// stoppedContainers is how many stopped containers there are.
+func stoppedContainers(t *testing.T) int {
 	t.Helper()
 	list, err := output("podman", "--url", podmanURL, "ps", "--all", "--quiet", "--filter", "status=exited")
 	if err != nil {

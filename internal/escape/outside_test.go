@@ -290,7 +290,7 @@ func oddEvidence() []string {
 
 // known are the programs that the account of the containers runs on the machine
 // itself.
-var known = map[string]bool{"podman": true, "conmon": true, "crun": true, "handover": true, "catatonit": true, "monitor": true, "clean-up": true,
+var known = map[string]bool{"podman": true, "podman pause": true, "conmon": true, "crun": true, "handover": true, "catatonit": true, "monitor": true, "clean-up": true,
 	"sleep": true, "sh": true, "newuidmap": true, "newgidmap": true, "exe": true, "podman-filter": true, "runc": true, "bash": true, "dash": true}
 
 // processes are those of the containers' accounts that are not in a namespace of a

@@ -59,6 +59,7 @@ var rules = []rule{
 	}},
 	{method: http.MethodGet, path: path("containers/" + containerID + "/json"), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{"size": boolean}},
 	{method: http.MethodGet, path: path("containers/" + containerID + "/archive"), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{"path": exactly("/etc/passwd")}},
+	{method: http.MethodHead, path: path("containers/" + containerID + "/archive"), check: (*Filter).ownContainer, params: map[string]*regexp.Regexp{"path": exactly("/etc/(?:passwd|group)")}},
 	{method: http.MethodPost, path: path("containers/" + containerID + "/exec"), check: (*Filter).execCreate},
 	{method: http.MethodPost, path: path("exec/" + execID + "/start"), check: (*Filter).execStart},
 	{method: http.MethodPost, path: path("exec/" + execID + "/resize"), check: (*Filter).ownExec, params: map[string]*regexp.Regexp{"w": number, "h": number, "running": boolean}},

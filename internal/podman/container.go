@@ -111,6 +111,36 @@ func (c *Client) Start(ctx context.Context, id string) error {
 	return wrap(containers.Start(ctx, id, nil), "start container %.12s", id)
 }
 
+// accountFiles are what Podman opens in a container to start it, whoever the process
+// is to run as.
+var accountFiles = []string{"/etc/passwd", "/etc/group"}
+
+// StartAgain starts a stopped container in which somebody hostile was root. Podman
+// would open a FIFO that lies there for a list of accounts, wait for ever with the
+// container's lock, and then not even list containers. So both must be regular files.
+func (c *Client) StartAgain(ctx context.Context, id string) error {
+	for _, path := range accountFiles {
+		if err := c.regular(ctx, id, path); err != nil {
+			return err
+		}
+	}
+	return c.Start(ctx, id)
+}
+
+// regular is an error unless a path of the container is a regular file.
+func (c *Client) regular(ctx context.Context, id, path string) error {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	report, err := containers.Stat(ctx, id, path)
+	switch {
+	case err != nil:
+		return wrap(err, "look at %s of container %.12s", path, id)
+	case !report.Mode.IsRegular():
+		return fmt.Errorf("start container %.12s again: its %s is not a regular file", id, path)
+	}
+	return nil
+}
+
 // Rename gives a container another name. Podman cannot change the labels of a
 // container that exists, so the name carries the session.
 func (c *Client) Rename(ctx context.Context, id, name string) error {

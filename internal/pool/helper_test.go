@@ -169,6 +169,8 @@ func (f *fake) Start(ctx context.Context, id string) error {
 	return err
 }
 
+func (f *fake) StartAgain(ctx context.Context, id string) error { return f.Start(ctx, id) }
+
 func (f *fake) Connect(ctx context.Context, c Connection) (Leader, error) {
 	if err := f.enter(ctx, "connect", c.Container); err != nil {
 		return nil, err

@@ -28,6 +28,7 @@ type Podman interface {
 	Image(ctx context.Context, name string) (podman.Image, error)
 	Create(ctx context.Context, s podman.Spec) (string, error)
 	Start(ctx context.Context, id string) error
+	StartAgain(ctx context.Context, id string) error
 	Connect(ctx context.Context, c Connection) (Leader, error)
 	Rename(ctx context.Context, id, name string) error
 	Stop(ctx context.Context, id string) error

@@ -138,6 +138,13 @@ func (p *Pool) victim(list []*container, now time.Time) (*container, string) {
 	case len(list) > p.cfg.Retain:
 		return first, "more than pool.retain"
 	case p.cfg.RetainBytes > 0 && bytes > p.cfg.RetainBytes:
+		// Holes in files count as well, and cost an attacker nothing: one of these
+		// must not take everybody else's evidence with it.
+		for _, c := range list {
+			if c.bytes > p.cfg.RetainBytes {
+				return c, "more than pool.retain_bytes"
+			}
+		}
 		return first, "more than pool.retain_bytes"
 	}
 	return nil, ""

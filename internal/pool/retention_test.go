@@ -191,6 +191,25 @@ func TestSizeThatCannotBeTold(t *testing.T) {
 	})
 }
 
+// A target with a file of holes goes itself, and not everything that is older.
+func TestRetainBytesOfOne(t *testing.T) {
+	f := newFake()
+	for i := range 5 {
+		f.put(fmt.Sprint("old", i), sessionID(i), false)
+		f.sizes[fmt.Sprint("old", i)] = 100
+	}
+	inBubble(t, f, func(c *Config) { c.Retain, c.RetainBytes = 10, 600 }, func(b *bubble) {
+		b.rest(time.Second)
+		l := b.lease("01JQ0000000000000000000009")
+		f.mu.Lock()
+		f.sizes[l.Container] = 1 << 40
+		f.mu.Unlock()
+		b.over(l)
+		b.rest(time.Minute)
+		b.expectKept(sessionID(0), sessionID(1), sessionID(2), sessionID(3), sessionID(4))
+	})
+}
+
 // TestLocksRunOut: the oldest go, however few there are, but what must stay stays.
 func TestLocksRunOut(t *testing.T) {
 	f := newFake()

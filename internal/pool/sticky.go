@@ -192,7 +192,7 @@ func (p *Pool) restart(ctx context.Context, c *container, claim Claim) (target.A
 		return target.Account{}, errBeingKept
 	}
 	defer c.letGo()
-	if err := p.podman.Start(ctx, c.id); err != nil {
+	if err := p.podman.StartAgain(ctx, c.id); err != nil {
 		return target.Account{}, err
 	}
 	if err := p.connect(ctx, c); err != nil {

@@ -91,6 +91,7 @@ func (f *fakePodman) Remove(_ context.Context, id string) error {
 }
 
 func (f *fakePodman) Start(context.Context, string) error           { return nil }
+func (f *fakePodman) StartAgain(context.Context, string) error      { return nil }
 func (f *fakePodman) Running(context.Context, string) (bool, error) { return true, nil }
 func (f *fakePodman) Size(context.Context, string) (int64, error)   { return 0, nil }
 

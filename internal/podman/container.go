@@ -19,7 +19,7 @@ import (
 // Spec is what SandTrap asks of a container. Everything it does not name is
 // fixed: no network, no capabilities but the few listed, no new privileges, own
 // namespaces of every kind, a user namespace without the pods account in it, no
-// mounts, no log.
+// mounts, no log, the limits of each process.
 type Spec struct {
 	Image    string
 	ImageID  string // what it is made from, whatever Image stands for by now; "" for Image
@@ -43,6 +43,23 @@ var keptCapabilities = []string{
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
 	"CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
+
+// processLimits are those of setrlimit(2) that a Debian without systemd does not set
+// as its kernel does, or that must not be the machine's. Soft and hard.
+var processLimits = []specs.POSIXRlimit{
+	// The kernel's own hard limit: a task of target.pids holds no more.
+	{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096},
+	// What would be larger is a sparse file, made to harm whoever copies it.
+	{Type: "RLIMIT_FSIZE", Soft: maxFile, Hard: maxFile},
+	// The machine's kernel.core_pattern writes no files for targets. A pattern that
+	// starts a program is not bound by this: sandtrap doctor warns of it.
+	{Type: "RLIMIT_CORE"},
+	{Type: "RLIMIT_MEMLOCK", Soft: 8 << 20, Hard: 8 << 20},
+}
+
+// maxFile is how large a file of a target may become, in bytes. It is above what
+// anybody writes to measure a disk, since SIGXFSZ would tell.
+const maxFile = 4 << 30
 
 func (s Spec) generate() *specgen.SpecGenerator {
 	g := specgen.NewSpecGenerator(cmp.Or(s.ImageID, s.Image), false)
@@ -73,6 +90,7 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	g.Sysctl = map[string]string{"net.ipv4.ping_group_range": "0 1000000"}
 	g.LogConfiguration = &specgen.LogConfig{Driver: "none"}
 	g.StopTimeout = &timeout
+	g.Rlimits = processLimits
 	// Without an entry Podman would set a limit on pids of its own; 0 is none.
 	g.ResourceLimits = &specs.LinuxResources{Pids: &specs.LinuxPids{}}
 	if !s.Unlimited {

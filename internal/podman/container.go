@@ -44,17 +44,17 @@ var keptCapabilities = []string{
 	"CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
 
-// processLimits are those of setrlimit(2) that a Debian without systemd does not set
-// as its kernel does, or that must not be the machine's. Soft and hard.
+// processLimits are the limits of setrlimit(2) that are not the machine's: those that a
+// Debian without systemd has from its kernel, and those against harm.
 var processLimits = []specs.POSIXRlimit{
-	// The kernel's own hard limit: a task of target.pids holds no more.
-	{Type: "RLIMIT_NOFILE", Soft: 1024, Hard: 4096},
+	// The kernel's own, INR_OPEN_CUR and INR_OPEN_MAX.
+	{Type: "nofile", Soft: 1024, Hard: 4096},
 	// What would be larger is a sparse file, made to harm whoever copies it.
-	{Type: "RLIMIT_FSIZE", Soft: maxFile, Hard: maxFile},
-	// The machine's kernel.core_pattern writes no files for targets. A pattern that
-	// starts a program is not bound by this: sandtrap doctor warns of it.
-	{Type: "RLIMIT_CORE"},
-	{Type: "RLIMIT_MEMLOCK", Soft: 8 << 20, Hard: 8 << 20},
+	{Type: "fsize", Soft: maxFile, Hard: maxFile},
+	// No dumps. A kernel.core_pattern that starts a program of the machine's does not
+	// heed this: sandtrap doctor warns of it.
+	{Type: "core"},
+	{Type: "memlock", Soft: 8 << 20, Hard: 8 << 20},
 }
 
 // maxFile is how large a file of a target may become, in bytes. It is above what

@@ -122,6 +122,7 @@ var checks = []check{
 	{"user-namespaces", userNamespaces},
 	{"ptrace", ptrace},
 	{"seccomp", seccomp},
+	{"core-pattern", corePattern},
 	{"accounts", accounts},
 	{"subordinate-ids", subordinateIDs},
 	{"systemd", systemdVersion},

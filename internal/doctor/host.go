@@ -114,6 +114,17 @@ func seccomp(_ context.Context, m Machine) Finding {
 	return ok("profile %s", profile)
 }
 
+// corePattern looks whether a program of a target that crashes has the kernel start a
+// program here, as root and outside of every sandbox: RLIMIT_CORE does not keep it from
+// that, see core(5).
+func corePattern(_ context.Context, m Machine) Finding {
+	pattern, err := m.read("/proc/sys/kernel/core_pattern")
+	if err == nil && strings.HasPrefix(pattern, "|") {
+		return warn("sysctl -w kernel.core_pattern=core, and in /etc/sysctl.d", "crashes in targets are handed to a program that runs as root: %.60q", pattern)
+	}
+	return ok("crashes in targets start nothing")
+}
+
 // Accounts of the package.
 const (
 	frontEnd = "sandtrap"

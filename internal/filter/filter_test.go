@@ -283,7 +283,7 @@ func TestWaysPast(t *testing.T) {
 		set("conmon_pid_file", "/x"), set("rootfs", "/"), set("hostname", "other"), set("name", "x"), set("image", "other"), set("image", strings.Repeat("f", 64)),
 		set("labels", map[string]any{}), set("labels", map[string]any{label: "other"}), set("labels", map[string]any{label: "debian", "x": "y"}),
 		set("sysctl", map[string]any{"kernel.core_pattern": "|/x"}), set("log_configuration", map[string]any{"driver": "k8s-file", "path": "/x"}),
-		set("r_limits", []any{}), set("mask", []any{}), set("unmask", []any{"ALL"}), set("shm_size", 1<<40), set("rootfs_propagation", "shared"), set("procfs_opts", []any{"hidepid=0"}),
+		set("r_limits", []any{}), set("mask", []any{}), set("mask", nil), set("unmask", []any{"ALL"}), set("shm_size", 1<<40), set("rootfs_propagation", "shared"), set("procfs_opts", []any{"hidepid=0"}),
 		set("ipcns", map[string]any{"nsmode": "host"}), set("utsns", map[string]any{"nsmode": "host"}), set("cgroupns", map[string]any{"nsmode": "host"}),
 		create("no limits of processes", func(b map[string]any) { delete(b, "r_limits") }),
 		create("no limit of files", func(b map[string]any) { b["r_limits"] = b["r_limits"].([]any)[1:] }),

@@ -91,6 +91,8 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	g.LogConfiguration = &specgen.LogConfig{Driver: "none"}
 	g.StopTimeout = &timeout
 	g.Rlimits = processLimits
+	// A file of Podman's on the machine's own /run, which root of the target could fill.
+	g.Mask = []string{"/run/.containerenv"}
 	// Without an entry Podman would set a limit on pids of its own; 0 is none.
 	g.ResourceLimits = &specs.LinuxResources{Pids: &specs.LinuxPids{}}
 	if !s.Unlimited {

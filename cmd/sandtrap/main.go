@@ -93,7 +93,7 @@ func newRoot(g *globals) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(g), newList(g), newShow(g), newReplay(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
+	root.AddCommand(newServe(g), newHostKeys(g), newList(g), newShow(g), newReplay(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)
 	return root
 }

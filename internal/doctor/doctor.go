@@ -134,6 +134,7 @@ var checks = []check{
 	{"units", units},
 	{"port", port},
 	{"state", state},
+	{"host-keys", hostKeys},
 	{"disk", disk},
 	{"clock", clock},
 }

@@ -25,8 +25,13 @@ var files = map[string]string{
 	"/etc/subgid":                            "sandtrap-pods:100000:65536\n",
 	"/usr/lib/sandtrap/pods/seccomp.json":    "{}",
 	"/etc/sandtrap/sandtrap.yaml":            "",
-	"/var/lib/pods/x":                        "",
-	"/var/lib/sandtrap/x":                    "",
+
+	"/etc/sandtrap/hostkeys/ssh_host_rsa_key":     "x",
+	"/etc/sandtrap/hostkeys/ssh_host_ecdsa_key":   "x",
+	"/etc/sandtrap/hostkeys/ssh_host_ed25519_key": "x",
+
+	"/var/lib/pods/x":     "",
+	"/var/lib/sandtrap/x": "",
 }
 
 const podmanSays = `{"host":{"ociRuntime":{"name":"crun","version":"crun version 1.21\ncommit"},"security":{"rootless":true,"seccompEnabled":true,
@@ -61,7 +66,7 @@ func well(t *testing.T, changed map[string]string) Machine {
 			continue
 		}
 		full := filepath.Join(m.Root, path)
-		if err := os.MkdirAll(filepath.Dir(full), 0o750); err != nil {
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(full, []byte(text), 0o600); err != nil {
@@ -219,6 +224,35 @@ func TestOpenState(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, m, "state", Warning, "open to others")
+}
+
+func TestHostKeys(t *testing.T) {
+	const key = "/etc/sandtrap/hostkeys/ssh_host_rsa_key"
+	expect(t, well(t, map[string]string{key: "-"}), "host-keys", Failure, "no such file")
+	m := well(t, nil)
+	old := filepath.Join(m.Root, "var/lib/sandtrap/hostkeys")
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(old, "ssh_host_rsa_key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, m, "host-keys", Warning, "1 keys are in /var/lib/sandtrap/hostkeys")
+	m = well(t, nil)
+	if err := os.Chmod(filepath.Join(m.Root, key), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, m, "host-keys", Failure, "open to others (0640)")
+	m = well(t, map[string]string{key: "-"})
+	if err := os.MkdirAll(filepath.Join(m.Root, "etc/credstore.encrypted"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.Root, "etc/credstore.encrypted/ssh_host_rsa_key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := hostKeys(t.Context(), m); f.Level != OK {
+		t.Errorf("an operator's own: %+v", f)
+	}
 }
 
 func TestClockOfLongAgo(t *testing.T) {

@@ -3,8 +3,10 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
 	"unicode/utf8"
 )
 
@@ -45,7 +47,21 @@ func appendMember(b []byte, name string, value any) []byte {
 	if err := enc.Encode(value); err != nil { // only NaN and Inf could
 		return append(b, "null"...)
 	}
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+	return appendHarmless(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
+}
+
+// appendHarmless appends JSON, with an escape for each character that a terminal would
+// act on and encoding/json leaves: DEL, C1 controls (of which one begins sequences like
+// ESC [ does), controls of direction, byte order marks. People read events with cat(1).
+func appendHarmless(b, p []byte) []byte {
+	for _, r := range string(p) {
+		if r == 0x7f || r > 0x7f && r <= 0x9f || r == 0xfeff || unicode.Is(unicode.Bidi_Control, r) {
+			b = fmt.Appendf(b, `\u%04x`, r)
+		} else {
+			b = utf8.AppendRune(b, r)
+		}
+	}
+	return b
 }
 
 func (e *Event) identityFields() []Field {

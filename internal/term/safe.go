@@ -102,6 +102,43 @@ func AppendJSON(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
+// Document returns a JSON document in which nothing acts on a terminal: what does, and
+// JSON allows, becomes a \u escape. Its values stay the same.
+func Document(p []byte) []byte {
+	clean := true
+	for i := 0; i < len(p) && clean; i++ {
+		clean = p[i] < 0x7f
+	}
+	if clean {
+		return p
+	}
+	b := make([]byte, 0, len(p)+64)
+	for len(p) > 0 {
+		r, n := utf8.DecodeRune(p)
+		if r == 0x7f || steers(r) {
+			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
+		} else {
+			b = utf8.AppendRune(b, r)
+		}
+		p = p[n:]
+	}
+	return b
+}
+
+// Printable is for messages of ours that may repeat names or errors of somebody else: it
+// keeps lines and backslashes, and escapes what Safe escapes otherwise.
+func Printable(s string) string {
+	lines := strings.Split(s, "\n")
+	for i, line := range lines {
+		parts := strings.Split(line, `\`)
+		for j, part := range parts {
+			parts[j] = Safe(part)
+		}
+		lines[i] = strings.Join(parts, `\`)
+	}
+	return strings.Join(lines, "\n")
+}
+
 func appendASCII(b []byte, c byte) []byte {
 	switch {
 	case c == '"' || c == '\\':

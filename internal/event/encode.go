@@ -7,6 +7,7 @@ import (
 	"strconv"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -50,15 +51,17 @@ func appendMember(b []byte, name string, value any) []byte {
 	return appendHarmless(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
 }
 
-// appendHarmless appends JSON, with an escape for each character that a terminal would
-// act on and encoding/json leaves: DEL, C1 controls (of which one begins sequences like
-// ESC [ does), controls of direction, byte order marks. People read events with cat(1).
+// appendHarmless appends JSON, with an escape for each character that encoding/json
+// leaves and that is not printable: DEL, C1 controls (of which one begins sequences like
+// ESC [ does), controls of direction, what cannot be seen. People read events with cat(1).
 func appendHarmless(b, p []byte) []byte {
 	for _, r := range string(p) {
-		if r == 0x7f || r > 0x7f && r <= 0x9f || r == 0xfeff || unicode.Is(unicode.Bidi_Control, r) {
-			b = fmt.Appendf(b, `\u%04x`, r)
-		} else {
+		if r < 0x7f || unicode.IsPrint(r) {
 			b = utf8.AppendRune(b, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			b = fmt.Appendf(b, `\u%04x`, unit)
 		}
 	}
 	return b

@@ -4,8 +4,11 @@
 package term
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -102,41 +105,35 @@ func AppendJSON(b []byte, s string) []byte {
 	return append(b, '"')
 }
 
-// Document returns a JSON document in which nothing acts on a terminal: what does, and
-// JSON allows, becomes a \u escape. Its values stay the same.
+// Document returns a JSON document in which nothing acts on a terminal or hides: what is
+// not printable, and JSON allows, becomes a \u escape. Its values stay the same.
 func Document(p []byte) []byte {
-	clean := true
-	for i := 0; i < len(p) && clean; i++ {
-		clean = p[i] < 0x7f
-	}
-	if clean {
+	if !slices.ContainsFunc(p, func(c byte) bool { return c >= 0x7f }) {
 		return p
 	}
 	b := make([]byte, 0, len(p)+64)
 	for len(p) > 0 {
 		r, n := utf8.DecodeRune(p)
-		if r == 0x7f || steers(r) {
-			b = append(b, '\\', 'u', hexDigits[r>>12&15], hexDigits[r>>8&15], hexDigits[r>>4&15], hexDigits[r&15])
-		} else {
-			b = utf8.AppendRune(b, r)
-		}
 		p = p[n:]
+		if r < 0x7f || unicode.IsPrint(r) {
+			b = utf8.AppendRune(b, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			b = append(b, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
+		}
 	}
 	return b
 }
 
-// Printable is for messages of ours that may repeat names or errors of somebody else: it
-// keeps lines and backslashes, and escapes what Safe escapes otherwise.
+// Printable is for messages of ours that may repeat names or errors of somebody else: one
+// line, with backslashes as they are, and otherwise as from Safe.
 func Printable(s string) string {
-	lines := strings.Split(s, "\n")
-	for i, line := range lines {
-		parts := strings.Split(line, `\`)
-		for j, part := range parts {
-			parts[j] = Safe(part)
-		}
-		lines[i] = strings.Join(parts, `\`)
+	parts := strings.Split(strings.ReplaceAll(s, "\n", "; "), `\`)
+	for i, part := range parts {
+		parts[i] = Safe(part)
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(parts, `\`)
 }
 
 func appendASCII(b []byte, c byte) []byte {

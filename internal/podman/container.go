@@ -246,7 +246,7 @@ func (c *Client) ReadFile(ctx context.Context, id, path string, limit int64) ([]
 	if err != nil {
 		return nil, wrap(err, "copy %s out of container %.12s", path, id)
 	}
-	r := tar.NewReader(&archive.Buffer)
+	r := tar.NewReader(&archive.buffer)
 	head, err := r.Next()
 	if err != nil {
 		return nil, fmt.Errorf("read %s of container %.12s: %w", path, id, err)
@@ -260,13 +260,13 @@ func (c *Client) ReadFile(ctx context.Context, id, path string, limit int64) ([]
 // bounded is a buffer that refuses more than it was made for: what a container
 // hands out is hostile.
 type bounded struct {
-	bytes.Buffer
-	left int64
+	buffer bytes.Buffer // not embedded: io.Copy would fill it by ReadFrom, past the bound
+	left   int64
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= int64(len(p)); b.left < 0 {
 		return 0, errors.New("answer is too large")
 	}
-	return b.Buffer.Write(p)
+	return b.buffer.Write(p)
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/term"
 )
 
 func newConfig(g *globals) *cobra.Command {
@@ -140,10 +142,15 @@ func showOrigins(loaded *config.Loaded, format string, out io.Writer) error {
 }
 
 func writeIndented(out io.Writer, value any) error {
-	encoder := json.NewEncoder(out)
+	var text bytes.Buffer
+	encoder := json.NewEncoder(&text)
 	encoder.SetIndent("", "  ")
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(value)
+	if err := encoder.Encode(value); err != nil {
+		return err
+	}
+	_, err := out.Write(term.Document(text.Bytes()))
+	return err
 }
 
 func newConfigGet(g *globals) *cobra.Command {

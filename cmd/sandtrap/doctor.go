@@ -69,7 +69,7 @@ func writeFindings(findings []doctor.Finding, out io.Writer) error {
 		if f.Hint == "" {
 			continue
 		}
-		if _, err := fmt.Fprintf(out, "%25s %s\n", "hint:", f.Hint); err != nil {
+		if _, err := fmt.Fprintf(out, "%25s %s\n", "hint:", term.Printable(f.Hint)); err != nil {
 			return err
 		}
 	}

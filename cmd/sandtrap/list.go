@@ -99,7 +99,7 @@ func runList(ctx context.Context, s *evidence.Store, o listOptions, out, diagnos
 		return err
 	}
 	for _, p := range problems {
-		fmt.Fprintf(diagnostics, "sandtrap: skip %v\n", p)
+		fmt.Fprintf(diagnostics, "sandtrap: skip %s\n", term.Printable(p.Error()))
 	}
 	if o.reverse {
 		slices.Reverse(sessions)

@@ -16,6 +16,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/term"
 )
 
 // Exit codes, the same for every verb; see sandtrap(1), EXIT STATUS.
@@ -53,9 +54,9 @@ func run(args []string, out, err io.Writer) int {
 // report writes what went wrong, if anything did, and returns the exit code.
 func report(failure error, err io.Writer) int {
 	if failure != nil && !errors.Is(failure, context.Canceled) {
-		fmt.Fprintf(err, "sandtrap: %v\n", failure)
+		fmt.Fprintf(err, "sandtrap: %s\n", term.Printable(failure.Error()))
 		if text := hint.Of(failure); text != "" {
-			fmt.Fprintf(err, "hint: %s\n", text)
+			fmt.Fprintf(err, "hint: %s\n", term.Printable(text))
 		}
 	}
 	return exitCode(failure)
@@ -93,7 +94,7 @@ func newRoot(g *globals) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(g), newList(g), newShow(g), newReplay(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
+	root.AddCommand(newServe(g), newHostKeys(g), newList(g), newShow(g), newReplay(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)
 	return root
 }

@@ -37,6 +37,9 @@ func newServe(g *globals) *cobra.Command {
 		Short: "Run the honeypot (started by systemd)",
 		Args:  cobra.NoArgs,
 		RunE: func(c *cobra.Command, _ []string) error {
+			if err := systemd.Undumpable(); err != nil {
+				return err
+			}
 			ctx, cancel := context.WithCancelCause(context.Background())
 			defer cancel(nil)
 			signals := make(chan os.Signal, 4)

@@ -19,6 +19,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
+	"github.com/sandtrap/sandtrap/internal/term"
 )
 
 type hostKey = ssh.Signer
@@ -106,7 +107,7 @@ func (s *service) status() string {
 }
 
 // oneLine is an error as it fits into STATUS=.
-func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", " ") }
+func oneLine(err error) string { return term.Printable(strings.ReplaceAll(err.Error(), "\n", " ")) }
 
 // healthy is what the watchdog asks: the accept loops run, and the pool and the
 // event log answer. A lock that is never given back ends the

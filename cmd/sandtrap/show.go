@@ -88,7 +88,7 @@ func findSession(s *evidence.Store, id string, diagnostics io.Writer) (evidence.
 	}
 	defer root.Close()
 	if err := evidence.AddRecordings(root, &session); err != nil {
-		fmt.Fprintf(diagnostics, "sandtrap: %s\n", term.Safe(err.Error()))
+		fmt.Fprintf(diagnostics, "sandtrap: %s\n", term.Printable(err.Error()))
 	}
 	return session, dir, nil
 }
@@ -101,7 +101,7 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	}
 	zone := now.Location()
 	line("Session", "%s", s.ID)
-	state := string(s.State)
+	state := term.Safe(string(s.State))
 	if s.EndReason != "" {
 		state += " (" + term.Safe(s.EndReason) + ")"
 	}
@@ -129,7 +129,7 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 		line("Image", "%s", term.Safe(t.Image))
 		line("", "%s", term.Safe(t.ImageDigest))
 	}
-	line("Directory", "%s", dir)
+	line("Directory", "%s", term.Safe(dir))
 	line("Channels", "%d", len(s.Channels))
 	for _, c := range s.Channels {
 		describeChannel(&b, c)

@@ -12,6 +12,8 @@ import (
 func TestHardening(t *testing.T) {
 	for unit, most := range map[string]string{
 		"sandtrap.service": "10", "sandtrap-filter.service": "10", "sandtrap-handover.service": "10",
+		// It runs as root, and reads a directory of the account sandtrap.
+		"sandtrap-hostkeys.service": "11",
 		// newuidmap is setuid root, and crun makes namespaces.
 		"sandtrap-podman.service": "46",
 	} {

@@ -76,7 +76,7 @@ var targetCapabilities = []string{
 func newReference(t *testing.T, image, name string) host {
 	t.Helper()
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=none",
-		"--systemd=false", "--unsetenv=container", "--no-hosts", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
+		"--systemd=false", "--unsetenv=container", "--no-hosts", "--log-driver=none", "--ulimit=nofile=1024:4096", "--stop-timeout=0", "--cap-drop=all"}
 	args = append(args, targetCapabilities...)
 	must(t, "podman", append(args, "--entrypoint=/bin/bash", image, "-c", referenceBoot)...)
 	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", name) })
@@ -110,7 +110,7 @@ func loopbackReference(t *testing.T) string {
 	const image, name, address = "localhost/sandtrap-target-debian:latest", "reference-loopback", "127.0.0.1:2203"
 	referenceImage(t, image)
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", name, "--hostname", "srv01", "--network=host", "--no-hosts",
-		"--systemd=false", "--unsetenv=container", "--log-driver=none", "--ulimit=nofile=1024:20000", "--stop-timeout=0", "--cap-drop=all"}
+		"--systemd=false", "--unsetenv=container", "--log-driver=none", "--ulimit=nofile=1024:4096", "--stop-timeout=0", "--cap-drop=all"}
 	args = append(args, targetCapabilities...)
 	script := `for name in root debian admin; do echo "$name:` + password + `" | chpasswd; done
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -p 2203 -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes -o MaxStartups=100`

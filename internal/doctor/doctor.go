@@ -122,6 +122,7 @@ var checks = []check{
 	{"user-namespaces", userNamespaces},
 	{"ptrace", ptrace},
 	{"seccomp", seccomp},
+	{"core-pattern", corePattern},
 	{"accounts", accounts},
 	{"subordinate-ids", subordinateIDs},
 	{"systemd", systemdVersion},
@@ -133,6 +134,7 @@ var checks = []check{
 	{"units", units},
 	{"port", port},
 	{"state", state},
+	{"host-keys", hostKeys},
 	{"disk", disk},
 	{"clock", clock},
 }

@@ -18,14 +18,20 @@ var files = map[string]string{
 	"/proc/sys/kernel/osrelease":             "6.12.1-amd64",
 	"/proc/sys/user/max_user_namespaces":     "50000",
 	"/proc/sys/kernel/yama/ptrace_scope":     "1",
+	"/proc/sys/kernel/core_pattern":          "core",
 	"/proc/sys/kernel/seccomp/actions_avail": "kill_process errno allow",
 	"/sys/fs/cgroup/cgroup.controllers":      "cpuset cpu io memory pids",
 	"/etc/subuid":                            "root:1:1\nsandtrap-pods:100000:65536\n",
 	"/etc/subgid":                            "sandtrap-pods:100000:65536\n",
 	"/usr/lib/sandtrap/pods/seccomp.json":    "{}",
 	"/etc/sandtrap/sandtrap.yaml":            "",
-	"/var/lib/pods/x":                        "",
-	"/var/lib/sandtrap/x":                    "",
+
+	"/etc/sandtrap/hostkeys/ssh_host_rsa_key":     "x",
+	"/etc/sandtrap/hostkeys/ssh_host_ecdsa_key":   "x",
+	"/etc/sandtrap/hostkeys/ssh_host_ed25519_key": "x",
+
+	"/var/lib/pods/x":     "",
+	"/var/lib/sandtrap/x": "",
 }
 
 const podmanSays = `{"host":{"ociRuntime":{"name":"crun","version":"crun version 1.21\ncommit"},"security":{"rootless":true,"seccompEnabled":true,
@@ -60,7 +66,7 @@ func well(t *testing.T, changed map[string]string) Machine {
 			continue
 		}
 		full := filepath.Join(m.Root, path)
-		if err := os.MkdirAll(filepath.Dir(full), 0o750); err != nil {
+		if err := os.MkdirAll(filepath.Dir(full), 0o700); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.WriteFile(full, []byte(text), 0o600); err != nil {
@@ -131,6 +137,7 @@ func TestWhatIsWrong(t *testing.T) {
 		"no user namespaces":   {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, "user-namespaces", Failure, "user.max_user_namespaces is 0"},
 		"nobody may trace":     {map[string]string{"/proc/sys/kernel/yama/ptrace_scope": "3"}, "ptrace", Failure, "is 3"},
 		"no seccomp":           {map[string]string{"/proc/sys/kernel/seccomp/actions_avail": ""}, "seccomp", Failure, "cannot filter"},
+		"a core pattern":       {map[string]string{"/proc/sys/kernel/core_pattern": "|/usr/share/apport/apport -p%p"}, "core-pattern", Warning, "apport"},
 		"no profile":           {map[string]string{"/usr/lib/sandtrap/pods/seccomp.json": "-"}, "seccomp", Failure, "missing"},
 		"no account":           {map[string]string{"sandtrap-filter": "gone"}, "accounts", Failure, "sandtrap-filter"},
 		"no subordinate ids":   {map[string]string{"/etc/subgid": "root:1:65536"}, "subordinate-ids", Failure, "/etc/subgid gives sandtrap-pods 0 ids"},
@@ -217,6 +224,35 @@ func TestOpenState(t *testing.T) {
 		t.Fatal(err)
 	}
 	expect(t, m, "state", Warning, "open to others")
+}
+
+func TestHostKeys(t *testing.T) {
+	const key = "/etc/sandtrap/hostkeys/ssh_host_rsa_key"
+	expect(t, well(t, map[string]string{key: "-"}), "host-keys", Failure, "no such file")
+	m := well(t, nil)
+	old := filepath.Join(m.Root, "var/lib/sandtrap/hostkeys")
+	if err := os.MkdirAll(old, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(old, "ssh_host_rsa_key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, m, "host-keys", Warning, "1 keys are in /var/lib/sandtrap/hostkeys")
+	m = well(t, nil)
+	if err := os.Chmod(filepath.Join(m.Root, key), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, m, "host-keys", Failure, "open to others (0640)")
+	m = well(t, map[string]string{key: "-"})
+	if err := os.MkdirAll(filepath.Join(m.Root, "etc/credstore.encrypted"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(m.Root, "etc/credstore.encrypted/ssh_host_rsa_key"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if f := hostKeys(t.Context(), m); f.Level != OK {
+		t.Errorf("an operator's own: %+v", f)
+	}
 }
 
 func TestClockOfLongAgo(t *testing.T) {

@@ -3,8 +3,11 @@ package event
 import (
 	"bytes"
 	"encoding/json"
+	"fmt"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -45,7 +48,23 @@ func appendMember(b []byte, name string, value any) []byte {
 	if err := enc.Encode(value); err != nil { // only NaN and Inf could
 		return append(b, "null"...)
 	}
-	return append(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n"))...)
+	return appendHarmless(b, bytes.TrimSuffix(buf.Bytes(), []byte("\n")))
+}
+
+// appendHarmless appends JSON, with an escape for each character that encoding/json
+// leaves and that is not printable: DEL, C1 controls (of which one begins sequences like
+// ESC [ does), controls of direction, what cannot be seen. People read events with cat(1).
+func appendHarmless(b, p []byte) []byte {
+	for _, r := range string(p) {
+		if r < 0x7f || unicode.IsPrint(r) {
+			b = utf8.AppendRune(b, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			b = fmt.Appendf(b, `\u%04x`, unit)
+		}
+	}
+	return b
 }
 
 func (e *Event) identityFields() []Field {

@@ -80,6 +80,26 @@ func TestJSONKeepsHostileBytes(t *testing.T) {
 	}
 }
 
+// Whoever reads event files with cat(1) must not be steered by what is in them, and
+// whoever decodes them gets what it was.
+func TestJSONSteersNoTerminal(t *testing.T) {
+	hostile := "\x1b]52;c;x\a\r\n\u009b31m\x7f\u202e\u2066\u2028\ufeff\u061c\u200b\U000e0041日\""
+	e := &Event{Definition: &Definition{Kind: "x"}, Values: []Field{F("command", hostile), F("env", []string{hostile})}}
+	line := e.AppendJSON(nil)
+	for _, r := range string(line) {
+		if r != '日' && (r < ' ' || r > '~') {
+			t.Errorf("%U is in %q", r, line)
+		}
+	}
+	var back struct {
+		Command string   `json:"command"`
+		Env     []string `json:"env"`
+	}
+	if err := json.Unmarshal(line, &back); err != nil || back.Command != hostile || back.Env[0] != hostile {
+		t.Errorf("%+v, %v", back, err)
+	}
+}
+
 func TestLineIsOneSafeLine(t *testing.T) {
 	line := testEvent(F("user", "root"), F("password", "x y\n\x1b]0;t\a\u202e"), F("reason", strings.Repeat("a", 9999))).Line()
 	if strings.ContainsAny(line, "\n\x1b\a") || strings.Contains(line, "\u202e") {

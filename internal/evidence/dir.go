@@ -9,6 +9,8 @@ import (
 	"path"
 	"sync"
 	"sync/atomic"
+
+	"github.com/sandtrap/sandtrap/internal/term"
 )
 
 const (
@@ -53,6 +55,7 @@ func (d *Dir) Save(s Session) error {
 	if err != nil {
 		return fmt.Errorf("save session %s: %w", d.id, err)
 	}
+	b = term.Document(b)
 	if len(b) >= maxSession {
 		return fmt.Errorf("save session %s: %w", d.id, errTooLarge)
 	}

@@ -1,6 +1,7 @@
 package podman
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -296,6 +297,15 @@ func TestReadFile(t *testing.T) {
 	}
 	for name, archive := range map[string][]byte{
 		"no archive": []byte("text"), "nothing": nil, "endless": bytes.Repeat([]byte{0}, 1<<20),
+		"a link":            tarOf(t, tar.Header{Typeflag: tar.TypeSymlink, Linkname: "/etc/shadow"}),
+		"a hard link":       tarOf(t, tar.Header{Typeflag: tar.TypeLink, Linkname: "/etc/shadow"}),
+		"a FIFO":            tarOf(t, tar.Header{Typeflag: tar.TypeFifo}),
+		"a device":          tarOf(t, tar.Header{Typeflag: tar.TypeBlock, Devmajor: 8}),
+		"a directory":       tarOf(t, tar.Header{Typeflag: tar.TypeDir}),
+		"more than it has":  tarOf(t, tar.Header{Typeflag: tar.TypeReg, Size: 100}),
+		"attributes, many":  tarOf(t, tar.Header{Typeflag: tar.TypeReg, PAXRecords: map[string]string{"SCHILY.xattr.user.x": strings.Repeat("x", 900<<10)}}),
+		"a sparse file":     tarOf(t, tar.Header{Typeflag: tar.TypeReg, Size: 4 << 30}),
+		"less than nothing": bytes.Replace(tarOf(t, tar.Header{Typeflag: tar.TypeReg, Size: 100}), []byte("00000000144"), []byte("\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff"), 1),
 	} {
 		s.Answer = func(w http.ResponseWriter, _ *http.Request) bool {
 			_, _ = w.Write(archive)
@@ -305,6 +315,17 @@ func TestReadFile(t *testing.T) {
 			t.Errorf("%s: read %q", name, got)
 		}
 	}
+}
+
+// tarOf is an archive of one header, without content.
+func tarOf(t *testing.T, h tar.Header) []byte {
+	t.Helper()
+	h.Name = "passwd"
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&h); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
 }
 
 // sent is what a request to create a container says.

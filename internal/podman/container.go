@@ -19,7 +19,7 @@ import (
 // Spec is what SandTrap asks of a container. Everything it does not name is
 // fixed: no network, no capabilities but the few listed, no new privileges, own
 // namespaces of every kind, a user namespace without the pods account in it, no
-// mounts, no log.
+// mounts, no log, the limits of each process.
 type Spec struct {
 	Image    string
 	ImageID  string // what it is made from, whatever Image stands for by now; "" for Image
@@ -43,6 +43,23 @@ var keptCapabilities = []string{
 	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_FOWNER", "CAP_FSETID", "CAP_KILL",
 	"CAP_NET_BIND_SERVICE", "CAP_SETGID", "CAP_SETUID", "CAP_SYS_CHROOT",
 }
+
+// processLimits are the limits of setrlimit(2) that are not the machine's: those that a
+// Debian without systemd has from its kernel, and those against harm.
+var processLimits = []specs.POSIXRlimit{
+	// The kernel's own, INR_OPEN_CUR and INR_OPEN_MAX.
+	{Type: "nofile", Soft: 1024, Hard: 4096},
+	// What would be larger is a sparse file, made to harm whoever copies it.
+	{Type: "fsize", Soft: maxFile, Hard: maxFile},
+	// No dumps. A kernel.core_pattern that starts a program of the machine's does not
+	// heed this: sandtrap doctor warns of it.
+	{Type: "core"},
+	{Type: "memlock", Soft: 8 << 20, Hard: 8 << 20},
+}
+
+// maxFile is how large a file of a target may become, in bytes. It is above what
+// anybody writes to measure a disk, since SIGXFSZ would tell.
+const maxFile = 4 << 30
 
 func (s Spec) generate() *specgen.SpecGenerator {
 	g := specgen.NewSpecGenerator(cmp.Or(s.ImageID, s.Image), false)
@@ -73,6 +90,9 @@ func (s Spec) generate() *specgen.SpecGenerator {
 	g.Sysctl = map[string]string{"net.ipv4.ping_group_range": "0 1000000"}
 	g.LogConfiguration = &specgen.LogConfig{Driver: "none"}
 	g.StopTimeout = &timeout
+	g.Rlimits = processLimits
+	// A file of Podman's on the machine's own /run, which root of the target could fill.
+	g.Mask = []string{"/run/.containerenv"}
 	// Without an entry Podman would set a limit on pids of its own; 0 is none.
 	g.ResourceLimits = &specs.LinuxResources{Pids: &specs.LinuxPids{}}
 	if !s.Unlimited {
@@ -256,7 +276,7 @@ func (c *Client) ReadFile(ctx context.Context, id, path string, limit int64) ([]
 	if err != nil {
 		return nil, wrap(err, "copy %s out of container %.12s", path, id)
 	}
-	r := tar.NewReader(&archive.Buffer)
+	r := tar.NewReader(&archive.buffer)
 	head, err := r.Next()
 	if err != nil {
 		return nil, fmt.Errorf("read %s of container %.12s: %w", path, id, err)
@@ -270,13 +290,13 @@ func (c *Client) ReadFile(ctx context.Context, id, path string, limit int64) ([]
 // bounded is a buffer that refuses more than it was made for: what a container
 // hands out is hostile.
 type bounded struct {
-	bytes.Buffer
-	left int64
+	buffer bytes.Buffer // not embedded: io.Copy would fill it by ReadFrom, past the bound
+	left   int64
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
 	if b.left -= int64(len(p)); b.left < 0 {
 		return 0, errors.New("answer is too large")
 	}
-	return b.Buffer.Write(p)
+	return b.buffer.Write(p)
 }

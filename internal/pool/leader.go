@@ -44,21 +44,28 @@ type Connection struct {
 	Container string // id
 	Program   string // the leader's path inside, or "" where there is none
 	Fallback  string // account
+	Image     string // digest
+	// Touched says that somebody had it. Nothing is read out of it then: root of a
+	// target can make a pipe of /etc/passwd, and Podman, which opens it, hangs.
+	Touched bool
 }
 
 // Real is the Podman that client talks to. handover is the socket of the helper
 // that hands out streams to leaders.
-func Real(client *podman.Client, handover string) Podman { return real{client, handover} }
+func Real(client *podman.Client, handover string) Podman {
+	return real{client, handover, &imageAccounts{}}
+}
 
 type real struct {
 	*podman.Client
 	handover string
+	accounts *imageAccounts
 }
 
 // Connect returns a leader that has answered. It outlives ctx.
 func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	if c.Program == "" {
-		return newREST(ctx, r.Client, c)
+		return newREST(ctx, r.Client, r.accounts, c)
 	}
 	stream, err := handover.Take(ctx, r.handover, c.Container)
 	if err != nil {

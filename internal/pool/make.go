@@ -259,8 +259,11 @@ func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited
 func (p *Pool) connect(ctx context.Context, c *container) error {
 	hello, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	p.mu.Lock()
+	touched := c.session != ""
+	p.mu.Unlock()
 	leader, err := p.podman.Connect(hello, Connection{
-		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account,
+		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account, Image: c.digest, Touched: touched,
 	})
 	if err == nil {
 		p.mu.Lock()

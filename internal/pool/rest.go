@@ -30,17 +30,49 @@ type rest struct {
 	ttys map[int]bool
 }
 
-// newREST reads the accounts of a container that runs.
-func newREST(ctx context.Context, client *podman.Client, c Connection) (Leader, error) {
+// imageAccounts are those of the latest image of which a fresh container was seen.
+type imageAccounts struct {
+	mu       sync.Mutex // guards all below
+	image    string
+	fallback string
+	accounts target.Accounts
+}
+
+var errTouched = errors.New("its accounts are not read out of it once somebody had it")
+
+// of returns the accounts of a container: its image's, when somebody had it already.
+func (i *imageAccounts) of(ctx context.Context, client *podman.Client, c Connection) (target.Accounts, error) {
+	i.mu.Lock()
+	known := c.Image != "" && i.image == c.Image && i.fallback == c.Fallback
+	accounts := i.accounts
+	i.mu.Unlock()
+	switch {
+	case c.Touched && known:
+		return accounts, nil
+	case c.Touched:
+		return target.Accounts{}, errTouched
+	}
+	passwd, err := client.ReadFile(ctx, c.Container, "/etc/passwd", target.MaxPasswd)
+	if err != nil {
+		return target.Accounts{}, err
+	}
+	if accounts, err = target.ParseAccounts(passwd, c.Fallback); err != nil {
+		return target.Accounts{}, err
+	}
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	i.image, i.fallback, i.accounts = c.Image, c.Fallback, accounts
+	return accounts, nil
+}
+
+// newREST learns the accounts of a container that runs.
+func newREST(ctx context.Context, client *podman.Client, images *imageAccounts, c Connection) (Leader, error) {
 	r := &rest{client: client, container: c.Container, done: make(chan struct{}), ttys: map[int]bool{}}
 	if err := r.Ping(ctx); err != nil {
 		return nil, err
 	}
-	passwd, err := client.ReadFile(ctx, c.Container, "/etc/passwd", target.MaxPasswd)
-	if err != nil {
-		return nil, err
-	}
-	if r.accounts, err = target.ParseAccounts(passwd, c.Fallback); err != nil {
+	var err error
+	if r.accounts, err = images.of(ctx, client, c); err != nil {
 		return nil, err
 	}
 	return r, nil

@@ -47,6 +47,35 @@ func connectREST(t *testing.T, s *testpodman.Service) (Podman, Leader, string) {
 	return p, l, id
 }
 
+// Nothing is read out of a container that somebody had: it would stop Podman.
+func TestRESTOfATouchedContainer(t *testing.T) {
+	s := testpodman.New(t)
+	p, id := onService(t, s)
+	touched := Connection{Container: id, Fallback: "root", Image: "sha256:a", Touched: true}
+	if _, err := p.Connect(t.Context(), touched); !errors.Is(err, errTouched) {
+		t.Errorf("accounts that nobody has seen: %v", err)
+	}
+	fresh := touched
+	fresh.Touched = false
+	l, err := p.Connect(t.Context(), fresh)
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
+	s.Files["/etc/passwd"] = "root:x:0:0::/tmp/hostile:/bin/hostile\n"
+	if l, err = p.Connect(t.Context(), touched); err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	if a, err := l.Login(t.Context(), frame.LoginMessage{User: "root", Fallback: "root", Policy: frame.PolicyExisting}); err != nil || a.Shell != "/bin/bash" {
+		t.Errorf("%+v, %v", a, err)
+	}
+	touched.Image = "sha256:b"
+	if _, err := p.Connect(t.Context(), touched); !errors.Is(err, errTouched) {
+		t.Errorf("the accounts of another image: %v", err)
+	}
+}
+
 func TestRESTLogin(t *testing.T) {
 	_, l, _ := connectREST(t, testpodman.New(t))
 	if err := l.Ping(t.Context()); err != nil {

@@ -1,13 +1,6 @@
 package sshd
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -20,23 +13,21 @@ import (
 	"github.com/sandtrap/sandtrap/internal/hint"
 )
 
-// rsaBits is what ssh-keygen(1) makes by default.
-const rsaBits = 3072
-
 // maxHostKey bounds a key file, in bytes.
 const maxHostKey = 64 << 10
 
 // HostKeys returns the host's private keys of the given types (ed25519, ecdsa,
-// rsa), in that order. Keys that the service manager passed as credentials (files
-// ssh_host_TYPE_key in credentials, which may be empty) go before those in dir.
+// rsa), in that order. Where the service manager passes credentials, they are there:
+// files ssh_host_TYPE_key of the operator's own, or else hostkeys_ssh_host_TYPE_key of
+// those that MakeHostKeys has made. Without credentials, "", they are in dir.
 //
 // In dir keys are made once, when there is none at all. A host whose key changes
 // is noticed by everybody who comes back, so a key that is missing later, or that
 // others could have read, is an error for the operator to settle. made reports
 // that the keys are new.
 func HostKeys(credentials, dir string, types []string) (keys []ssh.Signer, made bool, err error) {
-	if credentials != "" && hasKeys(credentials) {
-		keys, err = readKeys(credentials, types, false)
+	if credentials != "" {
+		keys, err = passedKeys(credentials, types)
 		return keys, false, err
 	}
 	if !hasKeys(dir) {
@@ -45,8 +36,21 @@ func HostKeys(credentials, dir string, types []string) (keys []ssh.Signer, made 
 		}
 		made = true
 	}
-	keys, err = readKeys(dir, types, true)
+	keys, err = readKeys(dir, "", types, true)
 	return keys, made, err
+}
+
+// ownKeys is what LoadCredential= of sandtrap.service puts before the names of the files
+// in a directory.
+const ownKeys = "hostkeys_"
+
+func passedKeys(credentials string, types []string) ([]ssh.Signer, error) {
+	for _, prefix := range []string{"", ownKeys} {
+		if found, _ := filepath.Glob(filepath.Join(credentials, prefix+keyFile("*"))); len(found) > 0 {
+			return readKeys(credentials, prefix, types, false)
+		}
+	}
+	return nil, hint.Wrap(errors.New("no host key is among the credentials"), "see systemctl status sandtrap-hostkeys.service")
 }
 
 func keyFile(keyType string) string { return "ssh_host_" + keyType + "_key" }
@@ -56,10 +60,10 @@ func hasKeys(dir string) bool {
 	return len(found) > 0
 }
 
-func readKeys(dir string, types []string, private bool) ([]ssh.Signer, error) {
+func readKeys(dir, prefix string, types []string, private bool) ([]ssh.Signer, error) {
 	var keys []ssh.Signer
 	for _, t := range types {
-		path := filepath.Join(dir, keyFile(t))
+		path := filepath.Join(dir, prefix+keyFile(t))
 		key, err := readKey(path, private)
 		if errors.Is(err, fs.ErrNotExist) {
 			return nil, hint.Wrap(fmt.Errorf("host key %s is missing while others are there", path),
@@ -100,56 +104,6 @@ func readKey(path string, private bool) (ssh.Signer, error) {
 		return ssh.NewSignerWithAlgorithms(key.(ssh.AlgorithmSigner), []string{ssh.KeyAlgoRSASHA512, ssh.KeyAlgoRSASHA256})
 	}
 	return key, nil
-}
-
-// makeKeys makes every key beside dir and moves them in together, so that a
-// crash on the way leaves none.
-func makeKeys(dir string, types []string) error {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return err
-	}
-	draft, err := os.MkdirTemp(filepath.Dir(dir), ".hostkeys-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(draft)
-	for _, t := range types {
-		if err := makeKey(filepath.Join(draft, keyFile(t)), t); err != nil {
-			return err
-		}
-	}
-	if err := os.Remove(dir); err != nil { // empty, or it would have keys
-		return err
-	}
-	return os.Rename(draft, dir)
-}
-
-func makeKey(path, keyType string) error {
-	var key crypto.PrivateKey
-	var err error
-	switch keyType {
-	case "ed25519":
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	case "ecdsa":
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	case "rsa":
-		key, err = rsa.GenerateKey(rand.Reader, rsaBits)
-	default:
-		err = fmt.Errorf("unknown type %q", keyType)
-	}
-	if err != nil {
-		return err
-	}
-	block, err := ssh.MarshalPrivateKey(key, "")
-	if err != nil {
-		return err
-	}
-	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(pem.EncodeToMemory(block))
-	return errors.Join(err, f.Sync(), f.Close())
 }
 
 // forAlgorithms makes a signer of each algorithm that sshd offers for the keys, in

@@ -181,8 +181,42 @@ func TestCredentialsWin(t *testing.T) {
 	if _, _, err := HostKeys(credentials, state, []string{"ed25519", "rsa"}); err == nil {
 		t.Error("a missing credential was taken from elsewhere")
 	}
-	other, _, err := HostKeys(t.TempDir(), state, []string{"ed25519"})
-	if err != nil || !cmp.Equal(prints(other), prints(own)) {
+	if other, _, err := HostKeys(t.TempDir(), state, []string{"ed25519"}); err == nil || !strings.Contains(hint.Of(err), "sandtrap-hostkeys.service") {
 		t.Errorf("without keys among the credentials: %q, %v", prints(other), err)
+	}
+}
+
+// systemd hands a directory's files over under names of their own. An operator's go
+// before them.
+func TestOwnCredentials(t *testing.T) {
+	own, other := keyDir(t, "ed25519", "rsa"), keyDir(t, "ed25519")
+	credentials := t.TempDir()
+	hand := func(from, prefix, keyType string) {
+		t.Helper()
+		text, err := os.ReadFile(filepath.Join(from, keyFile(keyType)))
+		if err == nil {
+			err = os.WriteFile(filepath.Join(credentials, prefix+keyFile(keyType)), text, 0o440)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, from := range []string{own, other} {
+		want, _, err := HostKeys("", from, []string{"ed25519"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if from == own {
+			hand(own, "hostkeys_", "ed25519")
+			hand(own, "hostkeys_", "rsa")
+		} else {
+			hand(other, "", "ed25519")
+		}
+		if got, made, err := HostKeys(credentials, t.TempDir(), []string{"ed25519"}); err != nil || made || !cmp.Equal(prints(got), prints(want)) {
+			t.Errorf("got %q, want %q, made %v, %v", prints(got), prints(want), made, err)
+		}
+	}
+	if _, _, err := HostKeys(credentials, t.TempDir(), []string{"ed25519", "rsa"}); err == nil {
+		t.Error("keys of two hosts were mixed")
 	}
 }

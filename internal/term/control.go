@@ -42,7 +42,7 @@ func movement(params []byte, final byte) bool {
 	switch final {
 	case 'A', 'B', 'C', 'D', 'E', 'F', 'G', 'H', 'I', 'Z', 'a', 'd', 'e', 'f', '`', // move
 		'K', 'L', 'M', 'P', 'X', '@', // erase, insert, delete
-		'S', 'g', 'r', 'b': // scroll, tabs, region, repeat
+		'S', 'r', 'b': // scroll, region, repeat
 		return true
 	case 'J':
 		// 3 would wipe the operator's own scrollback.

@@ -18,7 +18,8 @@ const (
 // character sets and the alternate screen pass. Everything else is dropped:
 // titles, clipboard and hyperlinks (OSC), DCS, APC, PM and SOS strings, every
 // request the terminal would answer by typing, window operations, printing,
-// key and mouse modes, C1 controls, and whatever is not known to be harmless.
+// key and mouse modes, tab stops (nothing could put the
+// operator's back), C1 controls, and whatever is not known to be harmless.
 // Sequences may be split over writes. See ECMA-48 and xterm's ctlseqs.
 //
 // The zero value is not usable; a Filter is not safe for concurrent use.
@@ -135,7 +136,7 @@ func escape(f *Filter, c byte) {
 		f.state = charset
 	case c >= 0x20 && c <= 0x2f:
 		f.state = dropEscape
-	case bytes.IndexByte([]byte("78DEHM"), c) >= 0:
+	case bytes.IndexByte([]byte("78DEM"), c) >= 0:
 		f.pass(c)
 	case c < 0x20 || c >= 0x7f:
 		// A control inside a sequence acts as outside of it.

@@ -29,7 +29,7 @@ func TestFilterPasses(t *testing.T) {
 		"\x1b[H\x1b[2J\x1b[10;20H\x1b[5A\x1b[K\x1b[0J",
 		"\x1b[2;10r\x1b[3S\x1b[3T\x1b[r",
 		"\x1b[?1049h\x1b[?25l\x1b[?7h\x1b[?1049l",
-		"\x1b7\x1b8\x1bM\x1bD\x1bE\x1bH\x1b[s\x1b[u\x1b[4h\x1b[4l",
+		"\x1b7\x1b8\x1bM\x1bD\x1bE\x1b[s\x1b[u\x1b[4h\x1b[4l",
 		"\x1b(0lqqk\x1b(B\x0e\x0f\x1b)0",
 		"\x1b[5b",
 	} {
@@ -45,6 +45,18 @@ func TestFilterDrops(t *testing.T) {
 		{"title with ST", "a\x1b]2;evil\x1b\\b", "ab"},
 		{"clipboard", "\x1b]52;c;ZXZpbA==\ax", "x"},
 		{"hyperlink", "\x1b]8;;http://x/\x1b\\text\x1b]8;;\x1b\\", "text"},
+		{"tab stops", "\x1bHa\x1b[3gb\x1b[gc\x1b[0gd\x1b[?5We", "abcde"},
+		{"sixel", "\x1bP0;1q\"1;1;9;9#0;2;0;0;0#0!9~-\x1b\\x", "x"},
+		{"settings queried", "\x1bP$qm\x1b\\\x1bP+q544e\x1b\\x", "x"},
+		{"title queried", "\x1b[21t\x1b[20t\x1b]l\x1b\\x", "x"},
+		{"colour queried", "\x1b]10;?\a\x1b]4;1;?\x1b\\x", "x"},
+		{"status report, 8 bits as UTF-8", "\u009b6n\u009bcx", "6ncx"},
+		{"status report, 8 bits", "\x9b6nx", "\ufffd6nx"},
+		{"file transfer and notification", "\x1b]1337;File=name=eA==:AAAA\a\x1b]9;hi\a\x1b]777;notify;a;b\ax", "x"},
+		{"keyboard protocol", "\x1b[>1u\x1b[=1;1u\x1b[?ux", "x"},
+		{"window size and focus", "\x1b[14t\x1b[18t\x1b[?1004hx", "x"},
+		{"terminal parameters, checksum", "\x1b[x\x1b[1;1;1;1;1;1*yx", "x"},
+		{"soft reset, leds, cursor shape", "\x1b[!p\x1b[1q\x1b[5 qx", "x"},
 		{"screen title", "\x1bkname\x1b\\x", "x"},
 		{"dcs apc pm sos", "\x1bPq#0\x1b\\1\x1b_x\x1b\\2\x1b^x\x1b\\3\x1bXx\x1b\\4", "1234"},
 		{"string ended by sequence", "\x1b]0;evil\x1b[1mx", "\x1b[1mx"},
@@ -125,8 +137,8 @@ func TestFilterBrokenWriter(t *testing.T) {
 
 // harmless describes everything the filter may ever emit after an ESC. It is
 // written apart from the filter on purpose.
-var harmless = regexp.MustCompile(`^(?:[78DEHM]|[()][0B]|\[(?:` +
-	`[0-9;:]*m|[0-9;]*[A-IKLMPSXZabdefgr` + "`" + `@]|[0-2]?J|[0-9]*T|[su]|4[hl]|` +
+var harmless = regexp.MustCompile(`^(?:[78DEM]|[()][0B]|\[(?:` +
+	`[0-9;:]*m|[0-9;]*[A-IKLMPSXZabdefr` + "`" + `@]|[0-2]?J|[0-9]*T|[su]|4[hl]|` +
 	`\?(?:(?:5|6|7|12|25|47|1047|1048|1049);?)+[hl]))`)
 
 func FuzzFilter(f *testing.F) {

@@ -4,8 +4,11 @@
 package term
 
 import (
+	"slices"
 	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf16"
 	"unicode/utf8"
 )
 
@@ -100,6 +103,37 @@ func AppendJSON(b []byte, s string) []byte {
 		i += n
 	}
 	return append(b, '"')
+}
+
+// Document returns a JSON document in which nothing acts on a terminal or hides: what is
+// not printable, and JSON allows, becomes a \u escape. Its values stay the same.
+func Document(p []byte) []byte {
+	if !slices.ContainsFunc(p, func(c byte) bool { return c >= 0x7f }) {
+		return p
+	}
+	b := make([]byte, 0, len(p)+64)
+	for len(p) > 0 {
+		r, n := utf8.DecodeRune(p)
+		p = p[n:]
+		if r < 0x7f || unicode.IsPrint(r) {
+			b = utf8.AppendRune(b, r)
+			continue
+		}
+		for _, unit := range utf16.AppendRune(nil, r) {
+			b = append(b, '\\', 'u', hexDigits[unit>>12], hexDigits[unit>>8&15], hexDigits[unit>>4&15], hexDigits[unit&15])
+		}
+	}
+	return b
+}
+
+// Printable is for messages of ours that may repeat names or errors of somebody else: one
+// line, with backslashes as they are, and otherwise as from Safe.
+func Printable(s string) string {
+	parts := strings.Split(strings.ReplaceAll(s, "\n", "; "), `\`)
+	for i, part := range parts {
+		parts[i] = Safe(part)
+	}
+	return strings.Join(parts, `\`)
 }
 
 func appendASCII(b []byte, c byte) []byte {

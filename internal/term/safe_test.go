@@ -53,6 +53,27 @@ func TestClip(t *testing.T) {
 	}
 }
 
+func TestDocument(t *testing.T) {
+	for in, want := range map[string]string{
+		`{"a":"b"}`:                                 `{"a":"b"}`,
+		"{\"a\":\"gr\u00fc\u65e5\U0001f469\"}":      "{\"a\":\"gr\u00fc\u65e5\U0001f469\"}",
+		"\"\u009b31m\u009d\x7f\u202e\u2028\ufeff\"": `"\u009b31m\u009d\u007f\u202e\u2028\ufeff"`,
+		"\"\u00ad\u200b\U000e0041\"":                `"\u00ad\u200b\udb40\udc41"`,
+		"\"\x9b\"":                                  "\"\ufffd\"",
+	} {
+		if got := string(Document([]byte(in))); got != want {
+			t.Errorf("Document(%q) = %q, want %q", in, got, want)
+		}
+	}
+}
+
+func TestPrintable(t *testing.T) {
+	in, want := "read \"a\\x1b\": \x1b]0;x\a\u009b\u202e\xff\tend\nx \r日", "read \"a\\x1b\": \\x1b]0;x\\a\\u009b\\u202e\\xff\\tend; x \\r日"
+	if got := Printable(in); got != want {
+		t.Errorf("Printable = %q, want %q", got, want)
+	}
+}
+
 func TestAppendJSONEscapes(t *testing.T) {
 	in := "\"\\\n\r\t\x00\x1b\x7f\u0085\u202e\u2028\ufeff\xff日"
 	want := `"\"\\\n\r\t\u0000\u001b\u007f\u0085\u202e\u2028\ufeff` + "\ufffd日\""

@@ -33,8 +33,20 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
+		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
 		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, Log: s.log.Named("sshd"),
 	})
+}
+
+// channelTimeouts are pairs that have been checked.
+func channelTimeouts(pairs []string) []sshd.ChannelTimeout {
+	var all []sshd.ChannelTimeout
+	for _, pair := range pairs {
+		if pattern, silence, err := config.ParseChannelTimeout(pair); err == nil {
+			all = append(all, sshd.ChannelTimeout{Pattern: pattern, Silence: silence})
+		}
+	}
+	return all
 }
 
 func forwarding(c config.Forwarding) sshd.Forwarding {
@@ -42,7 +54,7 @@ func forwarding(c config.Forwarding) sshd.Forwarding {
 		TCPLocal: c.TCPLocal == config.ForwardSink, TCPRemote: c.TCPRemote == config.ForwardSink,
 		StreamlocalLocal: c.StreamlocalLocal == config.ForwardSink, StreamlocalRemote: c.StreamlocalRemote == config.ForwardSink,
 		X11: c.X11 == config.ForwardSink, Agent: c.Agent == config.ForwardSink, Tunnel: c.Tunnel == config.ForwardSink,
-		MaxChannels: c.MaxChannels, ChannelTimeout: c.ChannelTimeout, MaxTime: c.MaxTime,
+		MaxChannels: c.MaxChannels, MaxTime: c.MaxTime,
 	}
 }
 

@@ -202,6 +202,21 @@ func (r *Recorder) Marker(text string) error {
 	return r.frame(at, KindMarker, []byte(text))
 }
 
+// Cut records a remark of ours about the end of the recording, as Marker, and beyond
+// MaxBytes too, as the end itself.
+func (r *Recorder) Cut(text string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.err != nil {
+		return r.err
+	}
+	at := r.elapsed()
+	text = text[:min(len(text), maxPayload)]
+	r.rawBuf = appendFrame(r.rawBuf[:0], KindMarker, at, []byte(text))
+	r.castBuf = r.enc.appendEvent(r.castBuf[:0], at, 'm', text)
+	return r.write(r.rawBuf, r.castBuf)
+}
+
 // Exit records the program's exit status. The summary has it even when the
 // files could not take it.
 func (r *Recorder) Exit(status int) error {

@@ -69,6 +69,9 @@ func (k *deadEnd) Write(p []byte) (int, error) {
 // end of the session: until then the recording has what is needed.
 func (k *deadEnd) Close(reason string) {
 	s, f := k.session, &k.forward
+	if reason != sshd.ClientClosed {
+		_ = k.recorder.Cut(endedHere + reason) // where recording has failed End says so
+	}
 	sum, err := k.recorder.End()
 	if err != nil {
 		s.recordingFailed(sum, err)

@@ -158,7 +158,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	r.watcher = s.watch(p, r.transfers)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
-		return nil, errors.Join(err, r.finish(nil))
+		return nil, errors.Join(err, r.finish(nil, ""))
 	}
 	s.began(r, lease.Account.Name)
 	return r, nil

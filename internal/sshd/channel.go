@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -20,15 +21,18 @@ type channel struct {
 	events  *event.Emitter
 	program Program
 
-	envs, envBytes int         // what was let in
-	display        int         // of X11, with program.Display
-	then           func()      // what a request leads to once it was answered, if anything
-	running        Running     // nil until a program was started
-	exited         atomic.Bool // the program has ended
-	resize         chan Size   // holds the newest size that the program has not taken yet
+	envs, envBytes int                    // what was let in
+	display        int                    // of X11, with program.Display
+	then           func()                 // what a request leads to once it was answered, if anything
+	running        Running                // nil until a program was started
+	started        atomic.Pointer[string] // its type, the same
+	exited         atomic.Bool            // the program has ended
+	resize         chan Size              // holds the newest size that the program has not taken yet
 	signals        chan string
 	enough         chan struct{} // closed when the client wants no more output
-	deaf           atomic.Bool   // so it was
+	idle           *idle
+	cut            atomic.Pointer[string] // why we ended it, when we did
+	deaf           atomic.Bool            // so it was
 	wg             sync.WaitGroup
 }
 
@@ -41,9 +45,15 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 
 // serve handles requests in the order in which they come until the client, or
 // the program's end, closes the channel.
-func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
+// closed is called, perhaps twice, when the channel no longer counts as open.
+func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, closed func()) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.freeDisplay()
+	c.idle = newIdle(c.conn.server.cfg.silence(typeSession), func(silence time.Duration) {
+		defer c.conn.survive()
+		c.timeOut(silence, cancel, closed)
+	})
+	defer c.idle.stop()
 	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
@@ -55,6 +65,35 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	}
 	cancel() // the client closed the channel: whatever runs has lost its streams
 	c.wg.Wait()
+}
+
+// timeOut ends the channel as sshd ends one that was silent for too long: what runs
+// loses its streams, and the client hears of nothing but the end. What a client that
+// does not read does not hear keeps nothing open.
+func (c *channel) timeOut(silence time.Duration, cancel, closed func()) {
+	reason := silent
+	c.cut.Store(&reason)
+	c.events.Emit(event.ChannelTimeout, event.F("channel", c.program.Channel), event.F("channel_type", c.channelType()),
+		event.F("silence_ms", silence.Milliseconds()))
+	cancel()
+	closed()
+	c.ssh.Close()
+}
+
+// channelType is what a ChannelTimeout knows it as.
+func (c *channel) channelType() string {
+	if kind := c.started.Load(); kind != nil {
+		return *kind
+	}
+	return typeSession
+}
+
+// ended is Stream.Ended.
+func (c *channel) ended() string {
+	if cut := c.cut.Load(); cut != nil {
+		return *cut
+	}
+	return c.conn.why("")
 }
 
 // request handles one request and says whether it succeeded.
@@ -230,7 +269,7 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program.Kind, program.AuthSock = r.Type, c.conn.agent.socket()
 	var m commandRequest
 	switch {
-	case c.running != nil: // one program a channel: RFC 4254, section 6.5
+	case c.running != nil, c.cut.Load() != nil: // one program a channel: RFC 4254, section 6.5
 		return c.refuse(r)
 	case r.Type == Shell:
 		if len(r.Payload) > 0 {
@@ -249,6 +288,9 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 		return false
 	}
 	c.running = running
+	kind := typeOf(program)
+	c.started.Store(&kind)
+	c.idle.allow(c.conn.server.cfg.silence(kind))
 	c.then = func() { c.serveProgram(ctx) } // the client has its reply by then
 	return true
 }
@@ -259,13 +301,24 @@ func (c *channel) serveProgram(ctx context.Context) {
 		defer c.conn.survive()
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
-			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
-			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: sync.OnceFunc(c.endOutput), Together: c.conn.wire.together, End: c.end,
+			Stdin: c.hear(c.ssh.Read), Stdout: c.hear(c.ssh.Write), Stderr: c.hear(c.ssh.Stderr().Write), Resize: c.resize, Signals: c.signals,
+			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: sync.OnceFunc(c.endOutput), Together: c.conn.wire.together, End: c.end, Ended: c.ended,
 		})
 		if err != nil {
 			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)
 		}
 	})
+}
+
+// hear notes what goes through, for the channel's timeout.
+func (c *channel) hear(move func([]byte) (int, error)) func([]byte) (int, error) {
+	return func(p []byte) (int, error) {
+		n, err := move(p)
+		if n > 0 {
+			c.idle.heard()
+		}
+		return n, err
+	}
 }
 
 // exit tells the client how the program ended (RFC 4254, section 6.10).

@@ -80,10 +80,7 @@ func (c *connection) serve(ctx context.Context) {
 	c.events.Emit(event.ConnectionOpen)
 	reason := panicked
 	defer func() {
-		if ours := c.dropped.Load(); ours != nil {
-			reason = *ours
-		}
-		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", reason))
+		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", c.why(reason)))
 	}()
 	reason = c.talk(ctx)
 }
@@ -164,14 +161,23 @@ func (c *connection) serveSession(ctx context.Context, conn *ssh.ServerConn, ses
 		defer c.survive()
 		c.watch(ctx, conn, cs)
 	})
+	enough := func() bool { return true }
+	if most := c.server.cfg.MaxTime; most > 0 {
+		enough = time.AfterFunc(most, func() { c.drop(sessionTooLong) }).Stop
+	}
 	_ = conn.Wait() // how a client leaves says nothing
+	enough()
 	cancel()
 	wg.Wait()
-	reason := "client disconnected"
+	session.Close(c.why("client disconnected"))
+}
+
+// why is our reason for the end of the connection, or what else it is.
+func (c *connection) why(otherwise string) string {
 	if ours := c.dropped.Load(); ours != nil {
-		reason = *ours
+		return *ours
 	}
-	session.Close(reason)
+	return otherwise
 }
 
 // maxChatter bounds the requests of one connection that do nothing but fill the

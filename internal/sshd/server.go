@@ -42,6 +42,10 @@ type Config struct {
 	ClientAliveInterval time.Duration // of silence before a client is asked; 0 never asks
 	ClientAliveCountMax int           // questions without an answer; 0 never ends a connection
 
+	ChannelTimeouts         []ChannelTimeout // ChannelTimeout of sshd_config(5)
+	UnusedConnectionTimeout time.Duration    // without an open channel; 0 for ever
+	MaxTime                 time.Duration    // of a session, from the login on; 0 for ever
+
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
 	// Open begins the session of a connection whose credential was accepted. Its
@@ -162,6 +166,9 @@ type Stream struct {
 	Together func(func())
 	// End closes the channel.
 	End func()
+	// Ended says why we have ended the channel or its connection, and nothing as long
+	// as we have not.
+	Ended func() string
 }
 
 // Server accepts connections on any number of listeners.

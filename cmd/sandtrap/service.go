@@ -108,6 +108,9 @@ func (s *service) status() string {
 	if p.Failure != nil {
 		line += ", degraded: " + oneLine(p.Failure)
 	}
+	if s.space.Low() {
+		line += ", starting no programs: less than recording.min_free is free"
+	}
 	if s.unloaded != nil {
 		line += ", configuration not reloaded: " + oneLine(s.unloaded)
 	}
@@ -115,6 +118,24 @@ func (s *service) status() string {
 		line += ", refusing sessions: " + oneLine(err)
 	}
 	return line
+}
+
+// spaceChanged tells, once, that there is too little space for recordings, or enough
+// again.
+func (s *service) spaceChanged(low bool, free int64, err error) {
+	least := int64(s.cfg.Recording.MinFree)
+	if !low {
+		s.log.Info("recordings go on: there is enough space again", "free", config.Bytes(free))
+		s.events.Emit(event.StorageOK, event.F("free_bytes", free), event.F("limit_bytes", least))
+		return
+	}
+	fields := []event.Field{event.F("free_bytes", free), event.F("limit_bytes", least)}
+	if err != nil {
+		fields = append(fields, event.F("error", err.Error()))
+	}
+	s.events.Emit(event.StorageLow, fields...)
+	s.log.Error("too little space for recordings: no program starts, and channels end", "free", config.Bytes(free), "recording.min_free", s.cfg.Recording.MinFree,
+		"error", err, "hint", "make room in "+s.cfg.StateDir+", or see recording.min_free in sandtrap.yaml(5)")
 }
 
 // oneLine is an error as it fits into STATUS=.

@@ -79,13 +79,26 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 	reason := ""
 	if err = r.cause(errors.Join(err, exit)); err == nil {
 		client.End() // nobody waits for the evidence to reach the disk
-	} else if reason = client.Ended(); reason != "" {
-		_ = r.recorder.Cut(endedHere + reason) // it goes on where recording has failed
+	} else {
+		reason = r.cut(client)
 	}
 	if stop() {
 		_ = r.stream.Close()
 	}
 	return errors.Join(err, r.finish(err, reason))
+}
+
+// cut says why we have ended the program, nothing where we have not, and marks it in
+// the recording.
+func (r *running) cut(client sshd.Stream) string {
+	if failed := r.recorder.Err(); failed != nil {
+		return notRecorded(failed)
+	}
+	reason := client.Ended()
+	if reason != "" {
+		_ = r.recorder.Cut(endedHere + reason) // End meets its error again
+	}
+	return reason
 }
 
 // endedHere begins the remark in a recording that we have cut off.
@@ -289,9 +302,7 @@ func (r *running) finish(served error, reason string) error {
 	sum, err := r.recorder.End()
 	r.watcher.Close()
 	s.putAway(r.recorder, r.transfers.sync)
-	if errors.Is(served, record.ErrQuota) {
-		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
-	} else if err != nil {
+	if !s.truncated(r.program.Channel, served) && err != nil {
 		s.recordingFailed(sum, err)
 	}
 	p := r.program

@@ -283,8 +283,7 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program.Command = m.Command
 	running, err := c.session.Start(ctx, program)
 	if err != nil {
-		c.conn.server.cfg.Log.Warn("cannot start a program", "session", c.conn.id, "channel", program.Channel, "error", err)
-		c.events.Emit(event.SessionFail, event.F("stage", program.Kind), event.F("error", err.Error()))
+		c.conn.failed("cannot start a program", program.Kind, err)
 		return false
 	}
 	c.running = running

@@ -37,6 +37,7 @@ type connection struct {
 	traffic hearing                // the same connection as raw
 	dropped atomic.Pointer[string] // why we ended it, when we did
 	chatter atomic.Int32           // requests answered only with an event
+	fails   atomic.Int32           // of what was asked of the session
 
 	noMoreSessions atomic.Bool // the client asked that no further session be opened
 	displays       displays    // of X11
@@ -191,6 +192,23 @@ func (c *connection) mayChat() bool {
 	}
 	c.drop("too many requests")
 	return false
+}
+
+// maxFails is how many failures of a connection go to the log: a client can ask for
+// as many as it likes.
+const maxFails = 20
+
+// failed reports what the session could not do.
+func (c *connection) failed(what, stage string, err error) {
+	log := c.server.cfg.Log
+	if errors.Is(err, ErrReported) || c.fails.Add(1) > maxFails {
+		log.Debug(what, "session", c.id, "stage", stage, "error", err)
+	} else {
+		log.Warn(what, "session", c.id, "stage", stage, "error", err)
+	}
+	if !errors.Is(err, ErrReported) {
+		c.events.Emit(event.SessionFail, event.F("stage", stage), event.F("error", err.Error()))
+	}
 }
 
 // maxPayload is how much of a payload that we do not decode goes into an event.

@@ -191,8 +191,7 @@ func (cs *channels) sink(ctx context.Context, nc ssh.NewChannel, w Forward) {
 	policy := &cs.conn.server.cfg.Forwarding
 	sink, err := cs.session.Forward(ctx, w)
 	if err != nil {
-		cs.conn.server.cfg.Log.Warn("cannot record a forward", "session", cs.conn.id, "forward", w.Number, "error", err)
-		cs.conn.events.Emit(event.SessionFail, event.F("stage", "forward"), event.F("error", err.Error()))
+		cs.conn.failed("cannot record a forward", "forward", err)
 		cs.reportForward(w, policy, &notRecorded)
 		_ = nc.Reject(notRecorded.code, notRecorded.answer)
 		return

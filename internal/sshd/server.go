@@ -84,6 +84,10 @@ type Tried struct {
 	KeyState string // KeyOffered or KeyVerified, for a key
 }
 
+// ErrReported, in the chain of an error of a Session, says that an event has told of
+// it, and that none is wanted for each who is refused.
+var ErrReported = errors.New("reported once")
+
 // Session runs what the channels of one connection ask for.
 type Session interface {
 	// Prepare says that programs are to be expected; wanted, that a channel for one is

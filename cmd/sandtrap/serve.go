@@ -115,7 +115,7 @@ func (s *service) openState(g *globals) (*evidence.Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
 	}
-	lines, err := event.NewJSONLines(dir)
+	lines, err := event.NewJSONLines(dir, event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
 	if err != nil {
 		return nil, stateHint(err)
 	}

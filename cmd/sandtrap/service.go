@@ -34,7 +34,7 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
 		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
-		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, Log: s.log.Named("sshd"),
+		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, EventLimits: event.Limits{Repeats: s.cfg.Events.MaxRepeats, Text: int64(s.cfg.Events.MaxText)}, Log: s.log.Named("sshd"),
 	})
 }
 

@@ -211,7 +211,7 @@ type Transfers struct {
 // Events bounds what one connection may cause, and the event files.
 type Events struct {
 	MaxRepeats   int   `koanf:"max_repeats"`    // events of one kind that a connection may cause
-	MaxText      Bytes `koanf:"max_text"`       // text in all of these
+	MaxText      Bytes `koanf:"max_text"`       // text in those of one kind
 	MaxFileBytes Bytes `koanf:"max_file_bytes"` // of one file
 	MaxBytes     Bytes `koanf:"max_bytes"`      // of all files; the oldest are removed
 }
@@ -321,7 +321,7 @@ func Default() Config {
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB, MaxSessionBytes: GiB, MinFree: GiB},
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
-		Events:    Events{MaxRepeats: 1000, MaxText: MiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
+		Events:    Events{MaxRepeats: 1000, MaxText: 256 * KiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
 		StateDir:  "/var/lib/sandtrap",
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}

@@ -57,7 +57,7 @@ var ranges = map[string]bounds{
 	"recording.max_session_bytes":   {"1KiB", "1024GiB"},
 	"recording.min_free":            {"0", "1024GiB"},
 	"events.max_repeats":            {"10", "1000000"},
-	"events.max_text":               {"64KiB", "1GiB"},
+	"events.max_text":               {"4KiB", "1GiB"},
 	"events.max_file_bytes":         {"1MiB", "64GiB"},
 	"events.max_bytes":              {"2MiB", "65536GiB"},
 	"transfers.max_file_bytes":      {"0", "1024GiB"},

@@ -200,11 +200,17 @@ Events go to two places at once, before the attacker gets an answer:
 
 the event files
 : *events/events-YYYY-MM-DD.jsonl* in the state directory, one JSON object a
-line, a file for each day (UTC). This is the complete record.
+line, a file for each day (UTC). This is the complete record. A file that has
+events.max\_file\_bytes becomes *events-YYYY-MM-DD.NNNN.jsonl*, so that names sort
+by age. Beyond events.max\_bytes in all the oldest are removed.
 
 the journal
 : as native fields, where the service runs under systemd. Elsewhere events are
 printed on standard error, as text or JSON.
+
+A client can cause many events. Beyond events.max\_repeats of one kind, or
+events.max\_text in those, events of one connection are only counted; *events.omit*
+tells then how many of which kind, before the last event of the connection.
 
 If an event cannot be written everywhere, new sessions and programs are refused
 until one can be.
@@ -281,7 +287,10 @@ What a message means:
 # FILES
 
 */var/lib/sandtrap/events/events-YYYY-MM-DD.jsonl*
-: The event files. Nothing removes old ones.
+: The event files.
+
+*/var/lib/sandtrap/events/events-YYYY-MM-DD.NNNN.jsonl*
+: Those that are full, by number.
 
 */usr/lib/systemd/catalog/sandtrap.catalog*
 : The message catalogue.

@@ -54,7 +54,7 @@ func newConnection(s *Server, c net.Conn) *connection {
 	conn.traffic.Conn, conn.raw = c, &conn.traffic
 	conn.wire = newClearConn(conn.raw)
 	keepAlive(c)
-	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})
+	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local}).Limit(s.cfg.EventLimits)
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
 	return conn
 }
@@ -81,6 +81,7 @@ func (c *connection) serve(ctx context.Context) {
 	c.events.Emit(event.ConnectionOpen)
 	reason := panicked
 	defer func() {
+		c.events.Settle()
 		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", c.why(reason)))
 	}()
 	reason = c.talk(ctx)

@@ -52,7 +52,9 @@ type Config struct {
 	// error ends the connection.
 	Open   func(context.Context, Login) (Session, error)
 	Events *event.Emitter
-	Log    hclog.Logger
+	// EventLimits bound the events of one connection.
+	EventLimits event.Limits
+	Log         hclog.Logger
 }
 
 // Login is an authenticated connection as the session sees it.

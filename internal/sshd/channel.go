@@ -21,19 +21,20 @@ type channel struct {
 	events  *event.Emitter
 	program Program
 
-	envs, envBytes int                    // what was let in
-	display        int                    // of X11, with program.Display
-	then           func()                 // what a request leads to once it was answered, if anything
-	running        Running                // nil until a program was started
-	started        atomic.Pointer[string] // its type, the same
-	exited         atomic.Bool            // the program has ended
-	resize         chan Size              // holds the newest size that the program has not taken yet
-	signals        chan string
-	enough         chan struct{} // closed when the client wants no more output
-	idle           *idle
-	cut            atomic.Pointer[string] // why we ended it, when we did
-	deaf           atomic.Bool            // so it was
-	wg             sync.WaitGroup
+	envs, envBytes    int                    // what was let in
+	display           int                    // of X11, with program.Display
+	then              func()                 // what a request leads to once it was answered, if anything
+	running           Running                // nil until a program was started
+	started           atomic.Pointer[string] // its type, the same
+	exited            atomic.Bool            // the program has ended
+	resize            chan Size              // holds the newest size that the program has not taken yet
+	signals           chan string
+	enough            chan struct{} // closed when the client wants no more output
+	idle              *idle
+	cut               atomic.Pointer[string] // why we ended it, when we did
+	noInput, noOutput sync.Once              // done when the client knows, or has ended its input
+	deaf              atomic.Bool            // so it was
+	wg                sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
@@ -67,9 +68,9 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, close
 	c.wg.Wait()
 }
 
-// timeOut ends the channel as sshd ends one that was silent for too long: what runs
-// loses its streams, and the client hears of nothing but the end. What a client that
-// does not read does not hear keeps nothing open.
+// timeOut ends the channel as sshd ends one that was silent for too long
+// (channels.c, channel_force_close): what runs loses its streams, and the client hears
+// of no exit. A client that does not read keeps nothing open.
 func (c *channel) timeOut(silence time.Duration, cancel, closed func()) {
 	reason := silent
 	c.cut.Store(&reason)
@@ -77,7 +78,11 @@ func (c *channel) timeOut(silence time.Duration, cancel, closed func()) {
 		event.F("silence_ms", silence.Milliseconds()))
 	cancel()
 	closed()
-	c.ssh.Close()
+	c.conn.wire.together(func() {
+		c.endOutput()
+		c.endInput()
+		c.ssh.Close()
+	})
 }
 
 // channelType is what a ChannelTimeout knows it as.
@@ -300,8 +305,8 @@ func (c *channel) serveProgram(ctx context.Context) {
 		defer c.conn.survive()
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
-			Stdin: c.hear(c.ssh.Read), Stdout: c.hear(c.ssh.Write), Stderr: c.hear(c.ssh.Stderr().Write), Resize: c.resize, Signals: c.signals,
-			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: sync.OnceFunc(c.endOutput), Together: c.conn.wire.together, End: c.end, Ended: c.ended,
+			Stdin: c.hear(c.stdin), Stdout: c.hear(c.ssh.Write), Stderr: c.hear(c.ssh.Stderr().Write), Resize: c.resize, Signals: c.signals,
+			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: c.endOutput, Together: c.conn.wire.together, End: c.end, Ended: c.ended,
 		})
 		if err != nil {
 			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)
@@ -330,20 +335,33 @@ func (c *channel) exit(e Exit) {
 	_, _ = c.ssh.SendRequest("exit-signal", false, ssh.Marshal(exitSignal{Signal: wireSignal(e.Signal), CoreDumped: e.CoreDumped}))
 }
 
-// endInput tells the client that nobody reads its input any more. sshd tells only
-// OpenSSH's.
-func (c *channel) endInput() {
-	if knowsEndOfWrite(c.conn.version) {
-		_, _ = c.ssh.SendRequest(endOfWrite, false, nil)
+// stdin is Stream.Stdin.
+func (c *channel) stdin(p []byte) (int, error) {
+	n, err := c.ssh.Read(p)
+	if err != nil {
+		c.noInput.Do(func() {}) // the client has ended it
 	}
+	return n, err
 }
 
-// endOutput tells the client that no more output comes (RFC 4254, section 5.3),
+// endInput tells the client, once, that nobody reads its input any more. sshd tells
+// only OpenSSH's.
+func (c *channel) endInput() {
+	c.noInput.Do(func() {
+		if knowsEndOfWrite(c.conn.version) {
+			_, _ = c.ssh.SendRequest(endOfWrite, false, nil)
+		}
+	})
+}
+
+// endOutput tells the client, once, that no more output comes (RFC 4254, section 5.3),
 // unless it wants none.
 func (c *channel) endOutput() {
-	if !c.deaf.Load() {
-		_ = c.ssh.CloseWrite()
-	}
+	c.noOutput.Do(func() {
+		if !c.deaf.Load() {
+			_ = c.ssh.CloseWrite()
+		}
+	})
 }
 
 // end closes the channel. The client answers in kind, which ends the request loop.

@@ -416,7 +416,10 @@ func TestLoginFailure(t *testing.T) {
 
 // Before and after the login, what a client causes beyond the limits is counted.
 func TestEventsAreLimited(t *testing.T) {
-	f := listen(t, func(c *Config) { c.EventLimits = event.Limits{Repeats: 3}; c.Policy = func() auth.Policy { return refuseAll{} } })
+	f := listen(t, func(c *Config) {
+		c.EventLimits = event.Limits{Repeats: 3}
+		c.Policy = func() auth.Policy { return refuseAll{} }
+	})
 	if _, _, err := f.login(clientConfig("root", ssh.RetryableAuthMethod(ssh.Password("x"), 5))); err == nil {
 		t.Fatal("let in")
 	}

@@ -195,9 +195,9 @@ func (n notClosing) Close() error {
 func TestSilentChannelCountsNoLonger(t *testing.T) {
 	f := prepare(t, timeouts(ChannelTimeout{"session*", time.Millisecond}))
 	w := &wireOrder{requests: make(chan *ssh.Request)}
-	conn := &connection{server: f.server, events: f.server.cfg.Events}
+	conn := &connection{server: f.server, events: f.server.cfg.Events, wire: newClearConn(nil), version: "SSH-2.0-OpenSSH_9.2p1"}
 	newChannel(conn, &fakeSession{}, 0, notClosing{w}).serve(t.Context(), w.requests, sync.OnceFunc(func() { close(w.requests) }))
-	if !cmp.Equal(w.sent, []string{"CLOSE"}) {
+	if !cmp.Equal(w.sent, []string{"EOF", "eow@openssh.com false ", "CLOSE"}) {
 		t.Errorf("sent %q", w.sent)
 	}
 }

@@ -3,13 +3,17 @@
 package appliance
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
 	"net"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -21,8 +25,8 @@ import (
 // A channel that is silent and a connection without channels end as with a real sshd,
 // message by message.
 func TestTimeoutsAreThoseOfSSHD(t *testing.T) {
-	reference := loopbackReference(t, "ChannelTimeout=session:*=2", "UnusedConnectionTimeout=3")
-	configure(t, "ssh: {channel_timeout: [\"session:*=2s\"], unused_connection_timeout: 3s}\n")
+	reference := loopbackReference(t, "ChannelTimeout=session:*=4", "UnusedConnectionTimeout=5")
+	configure(t, "ssh: {channel_timeout: [\"session:*=4s\"], unused_connection_timeout: 5s}\n")
 	ends := func(f *frames) { f.until(func() bool { return f.over }) }
 	for _, s := range []scene{
 		{name: "silent command", play: func(f *frames) {
@@ -53,7 +57,7 @@ func TestTimeoutsAreThoseOfSSHD(t *testing.T) {
 		}},
 		{name: "busy by output", play: func(f *frames) {
 			f.open(0)
-			f.exec(0, "for i in 1 2 3 4; do sleep 1; echo $i; done; exit 3")
+			f.exec(0, "for i in 1 2 3 4 5 6; do sleep 1; echo $i; done; exit 3")
 			f.wait("< close")
 		}},
 		{name: "another channel after a silent one", play: func(f *frames) {
@@ -67,23 +71,34 @@ func TestTimeoutsAreThoseOfSSHD(t *testing.T) {
 		{name: "never used", play: ends},
 	} {
 		t.Run(s.name, func(t *testing.T) {
-			began := time.Now()
-			theirs := playFrames(t, reference, "OpenSSH_9.2p1 Debian-2+deb12u3", s)
-			between := time.Now()
-			ours := playFrames(t, address, "OpenSSH_9.2p1 Debian-2+deb12u3", s)
+			var theirs, ours []string
+			var wanted, took time.Duration
+			var wg sync.WaitGroup
+			play := func(address string, lines *[]string, took *time.Duration) {
+				wg.Go(func() {
+					began := time.Now()
+					*lines = playFrames(t, address, "OpenSSH_9.2p1 Debian-2+deb12u3", s)
+					*took = time.Since(began)
+				})
+			}
+			play(reference, &theirs, &wanted)
+			play(address, &ours, &took)
+			wg.Wait()
 			if diff := cmp.Diff(theirs, ours); diff != "" {
 				t.Errorf("-sshd +sandtrap:\n%s", diff)
 			}
-			took, wanted := time.Since(between), between.Sub(began)
 			t.Logf("sshd took %s, SandTrap %s:\n%s", wanted, took, strings.Join(ours, "\n"))
 			if d := took - wanted; d.Abs() > 2*time.Second { // sshd looks once a second
 				t.Errorf("sshd took %s, SandTrap %s", wanted, took)
 			}
 		})
 	}
+	if s := lastSession(t); s.EndReason != "no open channels" {
+		t.Errorf("the unused connection ended by %q", s.EndReason)
+	}
 }
 
-// descriptors are the open ones of the front end.
+// openDescriptors are the open ones of the front end.
 func openDescriptors(t *testing.T) int {
 	t.Helper()
 	list, err := os.ReadDir(fmt.Sprintf("/proc/%d/fd", unitPid("sandtrap.service")))
@@ -105,6 +120,20 @@ func marker(t *testing.T, s evidence.Session, recording string) string {
 	return after[:max(end, 0)]
 }
 
+// forwardRecorded looks whether the newest session has recorded what was sent into its
+// forward.
+func forwardRecorded() error {
+	dirs, err := filepath.Glob(filepath.Join(stateDir, "sessions", "*", "*", "*", "*"))
+	if err != nil || len(dirs) == 0 {
+		return errors.New("no session")
+	}
+	raw, err := os.ReadFile(filepath.Join(slices.Max(dirs), "forward-0.raw"))
+	if err == nil && !bytes.Contains(raw, []byte("login")) {
+		err = errors.New("nothing was sent")
+	}
+	return err
+}
+
 // Whatever ends a session, nothing outlives it: what runs in the background and what
 // ignores the hangup, forwards, descriptors. Its record says what has ended it.
 func TestNothingOutlivesItsSession(t *testing.T) {
@@ -114,7 +143,7 @@ func TestNothingOutlivesItsSession(t *testing.T) {
 		forward             bool
 		session, channel    string // reasons
 	}{
-		{"silent channel", "ssh: {channel_timeout: [\"session:*=2s\"], unused_connection_timeout: 2s}", background + "echo ready; sleep 9999", false, "no open channels", "silence"},
+		{"silent channel", "ssh: {channel_timeout: [\"session:*=2s\"], unused_connection_timeout: 20s}", background + "echo ready; sleep 9999", false, "client disconnected", "silence"},
 		{"busy session", "session: {max_time: 4s}", background + "while echo ready; do sleep 0.1; done", true, "session time limit", "session time limit"},
 		{"silent client", "ssh: {client_alive_interval: 1s, client_alive_count_max: 1}", background + "echo ready; sleep 9999", true, "client does not answer", "client does not answer"},
 		{"client gone", "log: {level: info}", background + "echo ready; sleep 9999", true, "client disconnected", ""},
@@ -143,6 +172,9 @@ func TestNothingOutlivesItsSession(t *testing.T) {
 					t.Fatal(err)
 				}
 				defer c.Close()
+				if err := eventually(forwardRecorded); err != nil {
+					t.Fatal(err)
+				}
 			}
 			switch tt.name {
 			case "client gone":
@@ -163,12 +195,12 @@ func TestNothingOutlivesItsSession(t *testing.T) {
 			}
 			if tt.forward {
 				want := tt.session
-				if tt.name == "client gone" {
-					want = "client closed"
+				if tt.name == "client gone" { // which of the two is seen first is chance
+					want = "(connection|client) closed"
 				}
-				if len(s.Forwards) != 1 || s.Forwards[0].EndReason != want {
+				if len(s.Forwards) != 1 || !regexp.MustCompile("^"+want+"$").MatchString(s.Forwards[0].EndReason) {
 					t.Errorf("forwards %+v", s.Forwards)
-				} else if want != "client closed" && marker(t, s, s.Forwards[0].Recording.Raw) != want {
+				} else if tt.channel != "" && marker(t, s, s.Forwards[0].Recording.Raw) != want {
 					t.Errorf("marker %q in the forward", marker(t, s, s.Forwards[0].Recording.Raw))
 				}
 			}
@@ -202,9 +234,6 @@ func TestSessionIsBoundedTogether(t *testing.T) {
 	c := dial(t, freshSource(), "root")
 	for range 6 {
 		_, _ = run(c, "head -c 500000 /dev/urandom; sleep 0.1") // the cast takes more
-	}
-	if out, err := run(c, "echo in"); err == nil || out != "" {
-		t.Errorf("one more command said %q, %v", out, err)
 	}
 	_ = c.Close()
 	s := lastSession(t)

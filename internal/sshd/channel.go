@@ -46,13 +46,14 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 
 // serve handles requests in the order in which they come until the client, or
 // the program's end, closes the channel.
-// closed is called, perhaps twice, when the channel no longer counts as open.
-func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, closed func()) {
+// closed is called, perhaps twice, when the channel no longer counts as open, with the
+// time when something was heard last.
+func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, closed func(time.Time)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.freeDisplay()
-	c.idle = newIdle(c.conn.server.cfg.silence(typeSession), func(silence time.Duration) {
+	c.idle = newIdle(c.conn.server.cfg.silence(typeSession), func(last time.Time) {
 		defer c.conn.survive()
-		c.timeOut(silence, cancel, closed)
+		c.timeOut(last, cancel, closed)
 	})
 	defer c.idle.stop()
 	c.session.Prepare(ctx, true)
@@ -71,13 +72,16 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, close
 // timeOut ends the channel as sshd ends one that was silent for too long
 // (channels.c, channel_force_close): what runs loses its streams, and the client hears
 // of no exit. A client that does not read keeps nothing open.
-func (c *channel) timeOut(silence time.Duration, cancel, closed func()) {
+func (c *channel) timeOut(last time.Time, cancel func(), closed func(time.Time)) {
 	reason := silent
 	c.cut.Store(&reason)
 	c.events.Emit(event.ChannelTimeout, event.F("channel", c.program.Channel), event.F("channel_type", c.channelType()),
-		event.F("silence_ms", silence.Milliseconds()))
+		event.F("silence_ms", time.Since(last).Milliseconds()))
 	cancel()
-	closed()
+	if heard := time.Unix(0, c.conn.traffic.last.Load()); heard.After(last) { // an answer to a keepalive
+		last = heard
+	}
+	closed(last)
 	c.conn.wire.together(func() {
 		c.endOutput()
 		c.endInput()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -37,7 +38,7 @@ func newChannels(c *connection, s Session) *channels {
 // until it opens no more and every channel is done.
 func (cs *channels) serve(ctx context.Context, opened <-chan ssh.NewChannel, g *globals, requests <-chan *ssh.Request) {
 	cs.mu.Lock()
-	cs.unused.begin(cs.lookUnused)
+	cs.unused.begin(time.Now(), cs.lookUnused)
 	cs.mu.Unlock()
 	defer cs.stopUnused()
 	defer cs.serving.Wait()
@@ -130,7 +131,7 @@ func (cs *channels) program(ctx context.Context, nc ssh.NewChannel) {
 	closed := cs.opened(ch)
 	cs.serving.Go(func() {
 		defer cs.end()
-		defer closed()
+		defer func() { closed(time.Now()) }()
 		defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
 		defer cs.conn.survive()
 		newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests, closed)
@@ -155,18 +156,18 @@ func (cs *channels) end() {
 }
 
 // opened notes a channel as open until closed is called.
-func (cs *channels) opened(ch ssh.Channel) (closed func()) {
+func (cs *channels) opened(ch ssh.Channel) (closed func(last time.Time)) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.list = append(cs.list, ch)
 	cs.unused.end()
-	return func() {
+	return func(last time.Time) {
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
 		before := len(cs.list)
 		cs.list = slices.DeleteFunc(cs.list, func(one ssh.Channel) bool { return one == ch })
 		if before > 0 && len(cs.list) == 0 {
-			cs.unused.begin(cs.lookUnused)
+			cs.unused.begin(last, cs.lookUnused)
 		}
 	}
 }

@@ -202,7 +202,8 @@ func (cs *channels) sink(ctx context.Context, nc ssh.NewChannel, w Forward) {
 		sink.Close(connectionGone)
 		return
 	}
-	defer cs.opened(ch)()
+	closed := cs.opened(ch)
+	defer func() { closed(time.Now()) }()
 	f := forward{conn: cs.conn, number: w.Number, ssh: ch, sink: sink, silence: cs.conn.server.cfg.silence(typeOfForward(w.Kind))}
 	f.serve(ctx, requests)
 }

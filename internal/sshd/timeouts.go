@@ -60,11 +60,11 @@ const (
 )
 
 // idle calls a function, once, when nothing was heard for so long as the type of a
-// channel allows. It has no goroutine; hearing something takes no lock.
+// channel allows, with the time when something was. It has no goroutine; hearing something takes no lock.
 type idle struct {
 	began time.Time
 	last  atomic.Int64 // when something was heard, in nanoseconds since began
-	then  func(silence time.Duration)
+	then  func(last time.Time)
 
 	mu    sync.Mutex // guards all below
 	most  time.Duration
@@ -73,7 +73,7 @@ type idle struct {
 }
 
 // newIdle waits for most; 0 waits for ever. Every idle must be stopped.
-func newIdle(most time.Duration, then func(silence time.Duration)) *idle {
+func newIdle(most time.Duration, then func(last time.Time)) *idle {
 	i := &idle{began: time.Now(), then: then}
 	i.allow(most)
 	return i
@@ -106,7 +106,7 @@ func (i *idle) look() {
 		return
 	}
 	i.over = true
-	i.then(i.most)
+	i.then(i.began.Add(time.Duration(i.last.Load())))
 }
 
 // stop ends the waiting, and returns when nothing of it goes on.
@@ -123,14 +123,21 @@ func (i *idle) stop() {
 // UnusedConnectionTimeout of sshd_config(5). channels.mu guards it.
 type unused struct {
 	most  time.Duration // 0 for ever
-	since time.Time
+	until time.Time
 	timer *time.Timer // nil while a channel is open, or for ever
 }
 
-// begin is called when the last channel has closed, and at the beginning.
-func (u *unused) begin(look func()) {
+// lastWords is how long a channel that was closed has at least until its connection
+// ends, so that the client hears of it.
+const lastWords = 100 * time.Millisecond
+
+// begin is called when the last channel has closed, and at the beginning. since is when
+// something was heard last while there was one: sshd looks at its clock only then
+// (serverloop.c, wait_until_can_do_something), so a silence counts twice.
+func (u *unused) begin(since time.Time, look func()) {
 	if u.most > 0 {
-		u.since, u.timer = time.Now(), time.AfterFunc(u.most, look)
+		left := max(u.most-time.Since(since), lastWords)
+		u.until, u.timer = time.Now().Add(left), time.AfterFunc(left, look)
 	}
 }
 
@@ -143,4 +150,4 @@ func (u *unused) end() {
 }
 
 // over reports whether the time is up; a timer may come too late to be stopped.
-func (u *unused) over() bool { return u.timer != nil && time.Since(u.since) >= u.most }
+func (u *unused) over() bool { return u.timer != nil && !time.Now().Before(u.until) }

@@ -22,6 +22,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/pool"
+	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
@@ -59,6 +60,7 @@ type service struct {
 	policy atomic.Pointer[auth.Policy]
 	pool   *pool.Pool
 	server *sshd.Server
+	space  *record.Space
 
 	listeners []net.Listener
 	unloaded  error // why the latest reload changed nothing, nil when it did
@@ -101,9 +103,10 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err != nil {
 		return err
 	}
+	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
 	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
-		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes),
-		Transfers:       transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
+		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 
@@ -115,7 +118,7 @@ func (s *service) openState(g *globals) (*evidence.Store, error) {
 	if err := os.MkdirAll(dir, 0o750); err != nil {
 		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
 	}
-	lines, err := event.NewJSONLines(dir)
+	lines, err := event.NewJSONLines(dir, event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
 	if err != nil {
 		return nil, stateHint(err)
 	}

@@ -258,6 +258,27 @@ func TestServeWhilePodmanIsAway(t *testing.T) {
 	}
 }
 
+// With too little space nobody gets a program. It is told once, with what to do.
+func TestServeWithoutSpace(t *testing.T) {
+	h := launch(t, "pool: {min: 1, max: 1}\nrecording: {min_free: 1024GiB}", func(s *testpodman.Service) { s.Run = shout })
+	low := h.wait("storage.low", 1)[0]
+	if low["limit_bytes"] != float64(1<<40) || low["free_bytes"].(float64) <= 0 {
+		t.Errorf("event %v", low)
+	}
+	h.says("or see recording.min_free in sandtrap.yaml(5)")
+	for range 3 {
+		if _, _, err := h.exec("id", ""); err == nil {
+			t.Error("a command ran")
+		}
+	}
+	h.wait("session.close", 3)
+	for kind, want := range map[string]int{"storage.low": 1, "session.fail": 0, "session.lease": 0, "exec.start": 0} {
+		if got, _ := h.err.events(kind); len(got) != want {
+			t.Errorf("%d events %s, want %d", len(got), kind, want)
+		}
+	}
+}
+
 func TestServeFails(t *testing.T) {
 	busy, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

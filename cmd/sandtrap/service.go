@@ -34,8 +34,20 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
-		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, Log: s.log.Named("sshd"),
+		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
+		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, EventLimits: event.Limits{Repeats: s.cfg.Events.MaxRepeats, Text: int64(s.cfg.Events.MaxText)}, Log: s.log.Named("sshd"),
 	})
+}
+
+// channelTimeouts are pairs that have been checked.
+func channelTimeouts(pairs []string) []sshd.ChannelTimeout {
+	var all []sshd.ChannelTimeout
+	for _, pair := range pairs {
+		if pattern, silence, err := config.ParseChannelTimeout(pair); err == nil {
+			all = append(all, sshd.ChannelTimeout{Pattern: pattern, Silence: silence})
+		}
+	}
+	return all
 }
 
 func forwarding(c config.Forwarding) sshd.Forwarding {
@@ -43,7 +55,7 @@ func forwarding(c config.Forwarding) sshd.Forwarding {
 		TCPLocal: c.TCPLocal == config.ForwardSink, TCPRemote: c.TCPRemote == config.ForwardSink,
 		StreamlocalLocal: c.StreamlocalLocal == config.ForwardSink, StreamlocalRemote: c.StreamlocalRemote == config.ForwardSink,
 		X11: c.X11 == config.ForwardSink, Agent: c.Agent == config.ForwardSink, Tunnel: c.Tunnel == config.ForwardSink,
-		MaxChannels: c.MaxChannels, ChannelTimeout: c.ChannelTimeout, MaxTime: c.MaxTime,
+		MaxChannels: c.MaxChannels, MaxTime: c.MaxTime,
 	}
 }
 
@@ -97,6 +109,9 @@ func (s *service) status() string {
 	if p.Failure != nil {
 		line += ", degraded: " + oneLine(p.Failure)
 	}
+	if s.space.Low() {
+		line += ", starting no programs: less than recording.min_free is free"
+	}
 	if s.unloaded != nil {
 		line += ", configuration not reloaded: " + oneLine(s.unloaded)
 	}
@@ -104,6 +119,24 @@ func (s *service) status() string {
 		line += ", refusing sessions: " + oneLine(err)
 	}
 	return line
+}
+
+// spaceChanged tells, once, that there is too little space for recordings, or enough
+// again.
+func (s *service) spaceChanged(low bool, free int64, err error) {
+	least := int64(s.cfg.Recording.MinFree)
+	if !low {
+		s.log.Info("recordings go on: there is enough space again", "free", config.Bytes(free))
+		s.events.Emit(event.StorageOK, event.F("free_bytes", free), event.F("limit_bytes", least))
+		return
+	}
+	fields := []event.Field{event.F("free_bytes", free), event.F("limit_bytes", least)}
+	if err != nil {
+		fields = append(fields, event.F("error", err.Error()))
+	}
+	s.events.Emit(event.StorageLow, fields...)
+	s.log.Error("too little space for recordings: no program starts, and channels end", "free", config.Bytes(free), "recording.min_free", s.cfg.Recording.MinFree,
+		"error", err, "hint", "make room in "+s.cfg.StateDir+", or see recording.min_free in sandtrap.yaml(5)")
 }
 
 // oneLine is an error as it fits into STATUS=.

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -191,4 +192,23 @@ func (term *terminal) enter(t *testing.T, text string) {
 	if _, err := term.file.WriteString(text); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// tryPassword tries to log in with one on a connection, and leaves.
+func tryPassword(raw net.Conn, typed string) {
+	conn, channels, requests, err := xssh.NewClientConn(raw, address, &xssh.ClientConfig{
+		User: "root", Auth: []xssh.AuthMethod{xssh.Password(typed)}, HostKeyCallback: xssh.InsecureIgnoreHostKey(),
+	})
+	if err == nil {
+		_ = xssh.NewClient(conn, channels, requests).Close()
+	}
+}
+
+// suspend stops a process until the test is over.
+func suspend(t *testing.T, p *os.Process) {
+	t.Helper()
+	if err := p.Signal(syscall.SIGSTOP); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = p.Signal(syscall.SIGCONT) })
 }

@@ -374,10 +374,7 @@ func TestClientAliveInterval(t *testing.T) {
 	if err := eventually(out.has("ready")); err != nil {
 		t.Fatal(err)
 	}
-	if err := client.Process.Signal(syscall.SIGSTOP); err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = client.Process.Signal(syscall.SIGCONT) }()
+	suspend(t, client.Process)
 	if s := lastSession(t); s.EndReason != "client does not answer" {
 		t.Errorf("session ended by %q", s.EndReason)
 	}

@@ -104,8 +104,9 @@ func newReference(t *testing.T, image, name string) host {
 }
 
 // loopbackReference starts a real sshd in a container of the target's image, which
-// clients reach over loopback, and returns its address.
-func loopbackReference(t *testing.T) string {
+// clients reach over loopback, and returns its address. Options are as in sshd_config(5),
+// with an equals sign.
+func loopbackReference(t *testing.T, options ...string) string {
 	t.Helper()
 	const image, name, address = "localhost/sandtrap-target-debian:latest", "reference-loopback", "127.0.0.1:2203"
 	referenceImage(t, image)
@@ -114,6 +115,9 @@ func loopbackReference(t *testing.T) string {
 	args = append(args, targetCapabilities...)
 	script := `for name in root debian admin; do echo "$name:` + password + `" | chpasswd; done
 exec env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin /usr/sbin/sshd -D -p 2203 -o ListenAddress=127.0.0.1 -o PermitRootLogin=yes -o MaxStartups=100`
+	for _, o := range options {
+		script += " -o '" + o + "'"
+	}
 	must(t, "podman", append(args, "--entrypoint=/bin/bash", image, "-c", script)...)
 	t.Cleanup(func() { _, _ = output("podman", "rm", "--force", name) })
 	awaitServer(t, address)

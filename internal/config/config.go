@@ -20,6 +20,7 @@ const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
 // Load; a reload makes a new one. The keys are described in sandtrap.yaml(5).
 type Config struct {
 	SSH        SSH        `koanf:"ssh"`
+	Session    Session    `koanf:"session"`
 	Auth       Auth       `koanf:"auth"`
 	Forwarding Forwarding `koanf:"forwarding"`
 	Pool       Pool       `koanf:"pool"`
@@ -28,6 +29,7 @@ type Config struct {
 	Limits     Limits     `koanf:"limits"`
 	Recording  Recording  `koanf:"recording"`
 	Transfers  Transfers  `koanf:"transfers"`
+	Events     Events     `koanf:"events"`
 	StateDir   string     `koanf:"state_dir"` // absolute path
 	Log        Log        `koanf:"log"`
 }
@@ -49,12 +51,14 @@ type SSH struct {
 	PasswordAuthentication       bool          `koanf:"password_authentication"`
 	KbdInteractiveAuthentication bool          `koanf:"kbd_interactive_authentication"`
 	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
-	MaxSessions                  int           `koanf:"max_sessions"`           // session channels open at once on one connection
-	MaxConnections               int           `koanf:"max_connections"`        // connections at once
-	AcceptEnv                    []string      `koanf:"accept_env"`             // patterns with * and ?
-	DrainTimeout                 time.Duration `koanf:"drain_timeout"`          // how long a stop waits for connections to end by themselves
-	ClientAliveInterval          time.Duration `koanf:"client_alive_interval"`  // of silence, before a client is asked; 0 never asks
-	ClientAliveCountMax          int           `koanf:"client_alive_count_max"` // questions without an answer; 0 never ends a connection
+	MaxSessions                  int           `koanf:"max_sessions"`              // session channels open at once on one connection
+	MaxConnections               int           `koanf:"max_connections"`           // connections at once
+	AcceptEnv                    []string      `koanf:"accept_env"`                // patterns with * and ?
+	DrainTimeout                 time.Duration `koanf:"drain_timeout"`             // how long a stop waits for connections to end by themselves
+	ClientAliveInterval          time.Duration `koanf:"client_alive_interval"`     // of silence, before a client is asked; 0 never asks
+	ClientAliveCountMax          int           `koanf:"client_alive_count_max"`    // questions without an answer; 0 never ends a connection
+	ChannelTimeout               []string      `koanf:"channel_timeout"`           // what ParseChannelTimeout takes; the first that matches counts
+	UnusedConnectionTimeout      time.Duration `koanf:"unused_connection_timeout"` // without an open channel; 0 for ever
 }
 
 // The names that SSH.HostKeys may hold.
@@ -63,6 +67,11 @@ const (
 	KeyECDSA   = "ecdsa"
 	KeyRSA     = "rsa"
 )
+
+// Session bounds a session as a whole.
+type Session struct {
+	MaxTime time.Duration `koanf:"max_time"` // from the login on
+}
 
 // Auth says who gets in.
 type Auth struct {
@@ -100,7 +109,6 @@ type Forwarding struct {
 	Tunnel            Forward       `koanf:"tunnel"`             // ssh -w: PermitTunnel
 	MaxBytes          Bytes         `koanf:"max_bytes"`          // of the recording of one forward
 	MaxChannels       int           `koanf:"max_channels"`       // forwards open at once on one connection
-	ChannelTimeout    time.Duration `koanf:"channel_timeout"`    // of silence on a forward
 	MaxTime           time.Duration `koanf:"max_time"`           // of one forward in all
 }
 
@@ -189,9 +197,12 @@ const (
 	EnforcementBestEffort Enforcement = "best-effort"
 )
 
-// Recording bounds the evidence of one channel.
+// Recording bounds the evidence of one channel and of one session, and says how much
+// must be free for there to be any.
 type Recording struct {
-	MaxBytes Bytes `koanf:"max_bytes"`
+	MaxBytes        Bytes `koanf:"max_bytes"`
+	MaxSessionBytes Bytes `koanf:"max_session_bytes"` // channels and forwards together
+	MinFree         Bytes `koanf:"min_free"`          // of the file system of StateDir; 0 for any
 }
 
 // Transfers bounds the content that is kept of transferred files. Nothing is kept
@@ -199,6 +210,14 @@ type Recording struct {
 type Transfers struct {
 	MaxFileBytes    Bytes `koanf:"max_file_bytes"`
 	MaxSessionBytes Bytes `koanf:"max_session_bytes"`
+}
+
+// Events bounds what one connection may cause, and the event files.
+type Events struct {
+	MaxRepeats   int   `koanf:"max_repeats"`    // events of one kind that a connection may cause
+	MaxText      Bytes `koanf:"max_text"`       // text in those of one kind
+	MaxFileBytes Bytes `koanf:"max_file_bytes"` // of one file
+	MaxBytes     Bytes `koanf:"max_bytes"`      // of all files; the oldest are removed
 }
 
 // Log says how diagnostics are written. Events do not take this way.
@@ -260,8 +279,12 @@ func Default() Config {
 			DrainTimeout:           5 * time.Second,
 			ClientAliveInterval:    2 * time.Minute,
 			ClientAliveCountMax:    3,
+			ChannelTimeout:         []string{"session*=30m", "direct-*=2m", "tun=2m"},
+
+			UnusedConnectionTimeout: 10 * time.Minute,
 		},
-		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Session: Session{MaxTime: 4 * time.Hour},
+		Auth:    Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
 		Forwarding: Forwarding{
 			TCPLocal:          ForwardSink,
 			TCPRemote:         ForwardDeny,
@@ -272,7 +295,6 @@ func Default() Config {
 			Tunnel:            ForwardDeny,
 			MaxBytes:          64 * KiB,
 			MaxChannels:       100,
-			ChannelTimeout:    2 * time.Minute,
 			MaxTime:           10 * time.Minute,
 		},
 		Pool: Pool{
@@ -302,8 +324,9 @@ func Default() Config {
 			CPUs:     1,
 		},
 		Limits:    Limits{Enforcement: EnforcementRequired},
-		Recording: Recording{MaxBytes: 256 * MiB},
+		Recording: Recording{MaxBytes: 256 * MiB, MaxSessionBytes: GiB, MinFree: GiB},
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
+		Events:    Events{MaxRepeats: 1000, MaxText: 256 * KiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
 		StateDir:  "/var/lib/sandtrap",
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"fmt"
 	"path"
 	"strconv"
 	"strings"
@@ -28,14 +29,24 @@ var translated = map[string]struct {
 	"maxsessions":                  {"ssh.max_sessions", verbatim, "10"},
 	"clientaliveinterval":          {"ssh.client_alive_interval", duration, "0s"},
 	"clientalivecountmax":          {"ssh.client_alive_count_max", verbatim, "3"},
+	"channeltimeout":               {"ssh.channel_timeout", channelTimeouts, ours},
+	"unusedconnectiontimeout":      {"ssh.unused_connection_timeout", noneOr(duration), ours},
 	"passwordauthentication":       {"ssh.password_authentication", yesNo, "true"},
 	"kbdinteractiveauthentication": {"ssh.kbd_interactive_authentication", yesNo, "true"},
 	"pubkeyauthentication":         {"ssh.pubkey_authentication", yesNo, "true"},
 	"acceptenv":                    {"ssh.accept_env", words, ""},
 }
 
-// mustSay marks what sshd has by default and we cannot.
-const mustSay = "\x00"
+const (
+	// mustSay marks what sshd has by default and we cannot.
+	mustSay = "\x00"
+	// ours marks what sshd has without a bound by default, and we have one.
+	ours = "\x01"
+)
+
+// since says which version of OpenSSH was the first to know a keyword, where that is
+// later than what can be expected.
+var since = map[string][2]int{"channeltimeout": {9, 2}, "unusedconnectiontimeout": {9, 2}}
 
 // given are keywords with which nothing changes: what they say is so here, or it
 // cannot be seen by a client. An empty value stands for any.
@@ -94,6 +105,9 @@ func personaLayer(name string, origin Origin) *layer {
 		if _, ok := said[t.path]; ok {
 			continue
 		}
+		if t.otherwise == ours {
+			continue
+		}
 		if t.otherwise == mustSay {
 			blame(name + ": " + keyword + " is missing: what sshd has by default cannot be imitated")
 			continue
@@ -130,6 +144,10 @@ func read(p *persona.Persona, blame func(string)) map[string]saying {
 		t, ok := translated[d.Keyword]
 		if !ok {
 			blame(at + " cannot be imitated")
+			continue
+		}
+		if first := since[d.Keyword]; olderThan(p.Version, first) {
+			blame(fmt.Sprintf("%s is not known to %s: OpenSSH %d.%d was the first", at, p.Version, first[0], first[1]))
 			continue
 		}
 		switch before, again := said[t.path]; {

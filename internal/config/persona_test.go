@@ -85,6 +85,42 @@ func TestOwnPersona(t *testing.T) {
 	}
 }
 
+// Timeouts are those of a persona where its OpenSSH knows the keywords.
+func TestTimeoutsOfAPersona(t *testing.T) {
+	at := func(version, lines string) (*Loaded, error) {
+		path := filepath.Join(t.TempDir(), "sshd_config")
+		text := "# SSH-2.0-" + version + "\n" + lines + "\nKexAlgorithms curve25519-sha256\nCiphers aes128-ctr\nMACs hmac-sha2-256\nCompression no\n"
+		if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return withPersona(t, "ssh: {persona: "+path+"}")
+	}
+	for lines, want := range map[string]struct {
+		channel []string
+		unused  time.Duration
+	}{
+		"": {Default().SSH.ChannelTimeout, 10 * time.Minute},
+		"ChannelTimeout session:shell=5m  direct-tcpip=30\nUnusedConnectionTimeout 90": {[]string{"session:shell=5m", "direct-tcpip=30s"}, 90 * time.Second},
+		"ChannelTimeout none\nUnusedConnectionTimeout none":                            {[]string{}, 0},
+	} {
+		loaded, err := at("OpenSSH_9.2p1", lines)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if s := loaded.Config.SSH; !cmp.Equal(s.ChannelTimeout, want.channel) || s.UnusedConnectionTimeout != want.unused {
+			t.Errorf("%q: %q, %s", lines, s.ChannelTimeout, s.UnusedConnectionTimeout)
+		}
+	}
+	for _, line := range []string{"ChannelTimeout session*=5m", "UnusedConnectionTimeout 5m"} {
+		if _, err := at("OpenSSH_9.1p1", line); err == nil || !strings.Contains(err.Error(), "OpenSSH 9.2 was the first") {
+			t.Errorf("%s: %v", line, err)
+		}
+		if _, err := at("OpenSSH_10.0p1", line); err != nil {
+			t.Errorf("%s: %v", line, err)
+		}
+	}
+}
+
 func TestPersonaProblems(t *testing.T) {
 	for line, want := range map[string]string{
 		"Compression yes":                ":2: compression must be no",

@@ -55,6 +55,8 @@ func TestFileProblems(t *testing.T) {
 		}},
 		{"duplicate", "pool:\n  min: 4\n  retain: 3\n  min: 5\n", []string{"sandtrap.yaml:4: pool.min: set twice, first on line 2"}},
 		{"duplicate section", "pool: {}\nlog: {}\npool: {}\n", []string{"sandtrap.yaml:3: pool: set twice, first on line 1"}},
+		{"event files", "events:\n  max_file_bytes: 3MiB\n  max_bytes: 4MiB\n", []string{"sandtrap.yaml:3: events.max_bytes: 4MiB is less than twice events.max_file_bytes, which is 3MiB"}},
+		{"channel timeout", "ssh:\n  channel_timeout: [session=1m, shell=1m]\n", []string{`sandtrap.yaml:2: ssh.channel_timeout[1]: "shell=1m" matches no type of channels, see sandtrap.yaml(5)`}},
 		{"whole number", "pool:\n\n  min: four\n", []string{`sandtrap.yaml:3: pool.min: "four" is not a whole number`}},
 		{"decimal", "pool:\n  min: 4.5\n", []string{`sandtrap.yaml:2: pool.min: "4.5" is not a whole number`}},
 		{"quoted number", "pool:\n  min: '4'\n", []string{`sandtrap.yaml:2: pool.min: "4" is text, want a whole number (without quotes)`}},

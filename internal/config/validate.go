@@ -25,38 +25,45 @@ type bounds struct{ low, high string }
 // ranges holds the bounds of every key that has a magnitude; sandtrap.yaml(5)
 // repeats them.
 var ranges = map[string]bounds{
-	"ssh.login_grace_time":        {"1s", "10m"},
-	"ssh.password_time":           {"0s", "5s"},
-	"ssh.fail_delay":              {"0s", "30s"},
-	"ssh.max_auth_tries":          {"1", "100"},
-	"ssh.max_sessions":            {"1", "1000"},
-	"ssh.max_connections":         {"1", "65536"},
-	"ssh.drain_timeout":           {"0s", "1m"},
-	"ssh.client_alive_interval":   {"0s", "24h"},
-	"ssh.client_alive_count_max":  {"0", "1000"},
-	"forwarding.max_bytes":        {"1KiB", "1GiB"},
-	"forwarding.max_channels":     {"1", "1000"},
-	"forwarding.channel_timeout":  {"1s", "1h"},
-	"forwarding.max_time":         {"1s", "24h"},
-	"pool.min":                    {"1", "1000"},
-	"pool.max":                    {"1", "1000"},
-	"pool.burst":                  {"1", "16"},
-	"pool.max_leases":             {"1", "10000"},
-	"pool.max_age":                {"1m", "168h"},
-	"pool.lease_timeout":          {"100ms", "10m"},
-	"pool.start_timeout":          {"1s", "1h"},
-	"pool.sticky_window":          {"1s", "168h"},
-	"pool.retain":                 {"0", "100000"},
-	"pool.retain_age":             {"0s", "87600h"},
-	"pool.retain_bytes":           {"0", "65536GiB"},
-	"podman.store_size":           {"0", "65536GiB"},
-	"target.memory":               {"16MiB", "1024GiB"},
-	"target.disk":                 {"16MiB", "1024GiB"},
-	"target.pids":                 {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
-	"target.cpus":                 {"0.01", "1024"},
-	"recording.max_bytes":         {"1KiB", "1024GiB"},
-	"transfers.max_file_bytes":    {"0", "1024GiB"},
-	"transfers.max_session_bytes": {"0", "1024GiB"},
+	"ssh.login_grace_time":          {"1s", "10m"},
+	"ssh.password_time":             {"0s", "5s"},
+	"ssh.fail_delay":                {"0s", "30s"},
+	"ssh.max_auth_tries":            {"1", "100"},
+	"ssh.max_sessions":              {"1", "1000"},
+	"ssh.max_connections":           {"1", "65536"},
+	"ssh.drain_timeout":             {"0s", "1m"},
+	"ssh.client_alive_interval":     {"0s", "24h"},
+	"ssh.client_alive_count_max":    {"0", "1000"},
+	"ssh.unused_connection_timeout": {"0s", "24h"},
+	"session.max_time":              {"1s", "168h"},
+	"forwarding.max_bytes":          {"1KiB", "1GiB"},
+	"forwarding.max_channels":       {"1", "1000"},
+	"forwarding.max_time":           {"1s", "24h"},
+	"pool.min":                      {"1", "1000"},
+	"pool.max":                      {"1", "1000"},
+	"pool.burst":                    {"1", "16"},
+	"pool.max_leases":               {"1", "10000"},
+	"pool.max_age":                  {"1m", "168h"},
+	"pool.lease_timeout":            {"100ms", "10m"},
+	"pool.start_timeout":            {"1s", "1h"},
+	"pool.sticky_window":            {"1s", "168h"},
+	"pool.retain":                   {"0", "100000"},
+	"pool.retain_age":               {"0s", "87600h"},
+	"pool.retain_bytes":             {"0", "65536GiB"},
+	"podman.store_size":             {"0", "65536GiB"},
+	"target.disk":                   {"16MiB", "1024GiB"},
+	"target.memory":                 {"16MiB", "1024GiB"},
+	"target.pids":                   {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
+	"target.cpus":                   {"0.01", "1024"},
+	"recording.max_bytes":           {"1KiB", "1024GiB"},
+	"recording.max_session_bytes":   {"1KiB", "1024GiB"},
+	"recording.min_free":            {"0", "1024GiB"},
+	"events.max_repeats":            {"10", "1000000"},
+	"events.max_text":               {"4KiB", "1GiB"},
+	"events.max_file_bytes":         {"1MiB", "64GiB"},
+	"events.max_bytes":              {"2MiB", "65536GiB"},
+	"transfers.max_file_bytes":      {"0", "1024GiB"},
+	"transfers.max_session_bytes":   {"0", "1024GiB"},
 }
 
 // checker looks for values no service could run with.
@@ -97,6 +104,9 @@ func (c *checker) check(config Config) {
 	// With a layer missing, what two keys say together means nothing.
 	if sound && config.Pool.Min > config.Pool.Max {
 		c.blame("pool.min", "%d is more than pool.max, which is %d", config.Pool.Min, config.Pool.Max)
+	}
+	if sound && config.Events.MaxBytes < 2*config.Events.MaxFileBytes {
+		c.blame("events.max_bytes", "%s is less than twice events.max_file_bytes, which is %s", config.Events.MaxBytes, config.Events.MaxFileBytes)
 	}
 	if sound && config.Auth.Mode == AuthStatic && len(config.Auth.Credentials) == 0 {
 		c.blame("auth.mode", "static needs at least one entry in auth.credentials")
@@ -186,6 +196,12 @@ func (c *checker) ssh(s SSH) {
 	if !s.PasswordAuthentication && !s.KbdInteractiveAuthentication && !s.PubkeyAuthentication {
 		c.blame("ssh.password_authentication", "is false, and so are kbd_interactive_authentication and pubkey_authentication: nobody could try anything")
 	}
+	c.list("ssh.channel_timeout", s.ChannelTimeout, 0, func(pair string) string {
+		if _, _, err := ParseChannelTimeout(pair); err != nil {
+			return err.Error()
+		}
+		return ""
+	})
 	c.list("ssh.accept_env", s.AcceptEnv, 0, func(pattern string) string {
 		if !acceptPattern.MatchString(pattern) {
 			return "is not a variable's name (letters, digits and _, with the wildcards * and ?)"

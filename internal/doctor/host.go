@@ -178,9 +178,13 @@ func disk(_ context.Context, m Machine) Finding {
 			return fail("make "+path+": systemd-tmpfiles --create sandtrap.conf", "%v", err)
 		}
 		text := fmt.Sprintf("%s has %d MiB free", path, n>>20)
+		least := uint64(noSpace)
+		if path == m.Config.StateDir {
+			least = max(least, uint64(m.Config.Recording.MinFree))
+		}
 		switch {
-		case n < noSpace:
-			return fail("make room: sessions are refused when nothing can be recorded", "%s", text)
+		case n < least:
+			return fail("make room: no program starts when too little can be recorded, see recording.min_free", "%s", text)
 		case n < littleSpace:
 			return warn("make room: recordings and stopped containers grow", "%s", text)
 		}

@@ -27,6 +27,7 @@ const (
 	SessionRecover Kind = "session.recover"
 	ChannelOpen    Kind = "channel.open"
 	ChannelDeny    Kind = "channel.deny"
+	ChannelTimeout Kind = "channel.timeout"
 	ChannelRequest Kind = "channel.request"
 	GlobalRequest  Kind = "global.request"
 	ForwardRequest Kind = "forward.request"
@@ -44,6 +45,10 @@ const (
 	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
 	APIRefuse      Kind = "api.refuse"
+	StorageLow     Kind = "storage.low"
+	StorageOK      Kind = "storage.ok"
+	EventsOmit     Kind = "events.omit"
+	EventsRemove   Kind = "events.remove"
 )
 
 // Severity is the syslog priority an event is logged with; see syslog(3).
@@ -95,6 +100,7 @@ var Catalog = []Definition{
 	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},
 	{ChannelOpen, "2c1ea9270acb4687b3d14ea25d16d2fb", Info, "Channel opened", []string{"channel", "channel_type"}},
 	{ChannelDeny, "a306a457e39a4c0e84f75e33cfd104f5", Notice, "Channel refused", []string{"channel_type", "reason", "payload"}},
+	{ChannelTimeout, "44c456d811ac414e868a35d0d70f04a9", Notice, "Channel closed after silence", []string{"channel", "channel_type", "silence_ms"}},
 	{ChannelRequest, "a93f5fd21627460f92b243e0ca4b8c7f", Info, "Channel request", []string{"channel", "forward", "request", "accepted", "term", "columns", "rows", "name", "value", "payload"}},
 	{GlobalRequest, "9d02c18a3fbf46a3b60f835e86db4d74", Info, "Global request", []string{"request", "accepted", "payload"}},
 	{ForwardRequest, "5dfc8c88f625484984998c4c154bf5ac", Notice, "Forward requested", []string{"forward", "forward_type", "destination", "destination_port", "originator", "originator_port", "policy", "accepted", "reason"}},
@@ -104,14 +110,18 @@ var Catalog = []Definition{
 	{ExecStart, "111524e3b10d46d8a6e63f0c8525c52f", Notice, "Command started", []string{"channel", "account", "pty", "command"}},
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
 	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status", "exit_signal", "core_dumped"}},
-	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes"}},
+	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes", "setting"}},
 	{TransferFile, "9d0caf157fc144bba6c02392de808edf", Notice, "File transferred", []string{"channel", "protocol", "direction", "path", "size_bytes", "transferred_bytes", "offset", "mode", "sha256", "artifact", "captured_bytes", "complete", "reason"}},
 	{TransferChange, "fa73b26b39844aa4bae746715c5d6fa4", Info, "File changed or refused", []string{"channel", "protocol", "operation", "path", "new_path", "mode", "size_bytes", "accepted"}},
 	{TransferGap, "9a9e9d352a2e4399a1de4638160dc2ed", Warning, "Transfers are not told completely", []string{"channel", "protocol", "reason"}},
-	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording"}},
+	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording", "reason"}},
 	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
 	{APIRefuse, "2afbb8864eb542a28876dfffa5106c70", Error, "Request to Podman refused", []string{"http_method", "http_path", "reason", "omitted"}},
+	{StorageLow, "b22069c2bc304f538fbed5497036f375", Error, "Too little space for recordings", []string{"free_bytes", "limit_bytes", "error"}},
+	{StorageOK, "b94d8c85b69a46a6a97d6fe68536843b", Notice, "Enough space for recordings again", []string{"free_bytes", "limit_bytes"}},
+	{EventsOmit, "75880b0a4d724502a156b9de3e56eb99", Warning, "Events were left out", []string{"omitted", "kinds"}},
+	{EventsRemove, "a8274756177947949c4718adcb934881", Warning, "Old event file removed", []string{"file", "size_bytes"}},
 }
 
 var definitions = func() map[Kind]*Definition {

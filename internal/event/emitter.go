@@ -21,7 +21,11 @@ type Sink interface {
 type Emitter struct {
 	hub      *hub
 	identity Identity
+	tally    *tally // nil where nothing is left out
 }
+
+// remover is a Sink that removes old events to make room.
+type remover interface{ takeRemoved() []removal }
 
 type hub struct {
 	now func() time.Time
@@ -43,18 +47,36 @@ func (e *Emitter) Bind(id Identity) *Emitter {
 }
 
 // Emit writes one event. A kind or field that the Catalog does not list is a
-// mistake in this program; it is kept, and reported through Err.
+// mistake in this program; it is kept, and reported through Err. What is beyond the
+// emitter's limits is left out.
 func (e *Emitter) Emit(kind Kind, values ...Field) {
+	if !e.tally.takes(kind, values) {
+		return
+	}
 	h := e.hub
-	definition, err := check(kind, values)
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.err = h.write(e.identity, kind, values)
+	for _, s := range h.sinks {
+		r, ok := s.(remover)
+		if !ok {
+			continue
+		}
+		for _, gone := range r.takeRemoved() {
+			h.err = errors.Join(h.err, h.write(Identity{}, EventsRemove, []Field{F("file", gone.name), F("size_bytes", gone.size)}))
+		}
+	}
+}
+
+// write hands an event to every sink. hub.mu is held.
+func (h *hub) write(id Identity, kind Kind, values []Field) error {
+	definition, err := check(kind, values)
 	h.seq++
-	ev := &Event{Time: h.now(), Seq: h.seq, Identity: e.identity, Definition: definition, Values: values}
+	ev := &Event{Time: h.now(), Seq: h.seq, Identity: id, Definition: definition, Values: values}
 	for _, s := range h.sinks {
 		err = errors.Join(err, s.Write(ev))
 	}
-	h.err = err
+	return err
 }
 
 // Err reports why the latest event could not be written everywhere, or nil. A

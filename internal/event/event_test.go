@@ -158,7 +158,7 @@ func TestErrReportsTheLatestFailure(t *testing.T) {
 
 func TestJSONLinesRotatesByDay(t *testing.T) {
 	dir := t.TempDir()
-	j, err := NewJSONLines(dir)
+	j, err := NewJSONLines(dir, FileLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestJSONLinesRotatesByDay(t *testing.T) {
 
 func TestJSONLinesEndsATornLine(t *testing.T) {
 	dir := t.TempDir()
-	j, err := NewJSONLines(dir)
+	j, err := NewJSONLines(dir, FileLimits{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -194,7 +194,7 @@ func TestJSONLinesEndsATornLine(t *testing.T) {
 	if err != nil || !bytes.HasPrefix(raw, []byte("\n{")) || j.torn {
 		t.Errorf("after a torn line: %q, %v", raw, err)
 	}
-	if _, err := NewJSONLines(filepath.Join(dir, "missing")); err == nil {
+	if _, err := NewJSONLines(filepath.Join(dir, "missing"), FileLimits{}); err == nil {
 		t.Error("a missing directory went unnoticed")
 	}
 	j.file.Close()

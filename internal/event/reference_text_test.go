@@ -25,6 +25,7 @@ var about = map[Kind]string{
 	SessionRecover: "At the start a session was found open that a crash had cut off. Its evidence\nwas closed with what was on disk.",
 	ChannelOpen:    "The client opened a session channel.",
 	ChannelDeny:    "The client asked for a channel of a type that nobody knows, or for more sessions\nthan allowed. With *reason* malformed the connection is ended.",
+	ChannelTimeout: "Nothing went through a session channel for so long as ssh.channel\\_timeout\nallows one of its type. It was closed, and what ran on it has lost its streams.",
 	ChannelRequest: "A request on a channel that starts no program: a terminal, an environment\nvariable, or something that is not served.",
 	GlobalRequest:  "A request about the whole connection, such as a proof that we have the private\nhost keys. All are refused that sshd does not know either.",
 	ForwardRequest: "The client wants a connection made from here: to an address, a socket or a\ntunnel. None ever is. *policy* is what the configuration says, and *accepted* that\nthe client was told it had the connection; *forward* is there only then.",
@@ -34,13 +35,17 @@ var about = map[Kind]string{
 	ExecStart:      "A command runs in the session's container.",
 	SubsystemStart: "A subsystem runs in the session's container, usually sftp.",
 	ProgramExit:    "The program of a channel has ended. If a signal ended it, *exit\\_signal* names\nthat; in targets without a session leader only a status above 128 hints at it.",
-	RecordingStop:  "The recording of a channel has reached recording.max\\_bytes. The channel was\nended with it; nothing went on unrecorded.",
+	RecordingStop:  "The recording of a channel has reached recording.max\\_bytes, those of its session\nrecording.max\\_session\\_bytes, or less than recording.min\\_free is free: *setting*\nnames which. The channel was ended with it; nothing went on unrecorded.",
 	TransferFile:   "A file went through SFTP or scp, whole or in part. It was closed, or its channel\nended. See docs/transfers.md.",
 	TransferChange: "A client of SFTP or scp changed a file in another way than by its content, or\ntried to, or was refused a file.",
 	TransferGap:    "Something that a client does with files is not told from here on; *reason* says\nwhat. The transfer itself goes on and is recorded.",
 	ChannelClose:   "A channel on which a program ran is over and its recording is complete.",
 	TargetReturn:   "A source for which the container of an earlier session is reserved has opened a\nsession. If that container could not be had, *reason* tells why, and the session\ngot another.",
 	TargetStop:     "The container of a session was stopped. It is kept as evidence under the\nsession's identifier.",
+	StorageLow:     "Less than recording.min\\_free is free where recordings go, or it cannot be told:\n*error* is there only then. No program starts and channels end until *storage.ok*.\nReported once, and not for each that is refused. Make room.",
+	StorageOK:      "There is room for recordings again; programs start.",
+	EventsOmit:     "A connection has caused more events of some kinds than events.max\\_repeats, or more\ntext in them than events.max\\_text. These were left out; the last event of the\nconnection but one.",
+	EventsRemove:   "All event files together would have taken more than events.max\\_bytes. The oldest\nis gone.",
 	APIRefuse:      "The filter before Podman's API has refused a request that no pool makes. The\nSSH server may be in the wrong hands: look at what it did before. In the journal\nonly, and sixty a minute at most.",
 }
 
@@ -53,7 +58,7 @@ var meanings = map[string]string{
 	"address":               hostile + "Address or path to listen on, its first 1024 bytes.",
 	"applied":               "Names of settings, separated by spaces.",
 	"channel":               "Number of the channel in its connection, from 0.",
-	"channel_type":          hostile + "Type of channel the client asked for, see RFC 4254.",
+	"channel_type":          hostile + "Type of channel the client asked for, see RFC 4254; in channel.timeout as ssh.channel\\_timeout has it.",
 	"channels":              "Number of channels on which a program ran.",
 	"client_version":        hostile + "The client's identification line.",
 	"ciphers":               hostile + "What it would encrypt with, by preference; to the client too unless the next field says otherwise.",
@@ -79,6 +84,11 @@ var meanings = map[string]string{
 	"fingerprint":           "SHA-256 fingerprint of the key, as ssh-keygen -l prints it.",
 	"forward":               "Number of the forward among the accepted ones of its connection, from 0.",
 	"forward_type":          "**direct-tcpip**, **direct-streamlocal@openssh.com** or **tun@openssh.com**.",
+	"file":                  "Name of the file that was removed, in the directory of events.",
+	"free_bytes":            "What is free on the file system, in bytes.",
+	"kinds":                 "Kinds of events with how many of each were left out, such as channel.request=9000, separated by spaces.",
+	"setting":               "The setting whose limit it was.",
+	"silence_ms":            "How long nothing went through, in milliseconds.",
 	"image_digest":          "Identifier of the image the container was made from.",
 	"input_bytes":           "Recorded bytes from the client.",
 	"key_state":             "**offered** (the client asked whether the key would do) or **verified** (it holds the private key).",
@@ -88,7 +98,7 @@ var meanings = map[string]string{
 	"listeners":             "Addresses listened on, separated by spaces.",
 	"method":                "none, password, keyboard-interactive, publickey, hostbased, gssapi-with-mic, or unknown for any other.",
 	"name":                  hostile + "Name of an environment variable, its first 1024 bytes.",
-	"omitted":               "How many such events before this one were left out.",
+	"omitted":               "How many events were left out: before this one of its kind, or in all in events.omit.",
 	"operation":             "What was tried. Of a target: prepare, make, login, rename, stop, remove, measure or retain. Of a file: open (only when refused), setstat, lsetstat, remove, mkdir, rmdir, rename, link, symlink, copy, or directory (in scp).",
 	"originator":            hostile + "Where the client says that the connection comes from, its first 1024 bytes.",
 	"originator_port":       "Port there, as the client claims.",
@@ -153,7 +163,12 @@ var inJournal = map[Kind][]string{
 	ExecStart:      {"channel", "account"},
 	SubsystemStart: {"channel", "account"},
 	ProgramExit:    {"channel"},
-	RecordingStop:  {"channel", "limit_bytes"},
+	RecordingStop:  {"channel", "limit_bytes", "setting"},
+	ChannelTimeout: {"channel", "silence_ms"},
+	StorageLow:     {"free_bytes", "limit_bytes"},
+	StorageOK:      {"free_bytes", "limit_bytes"},
+	EventsOmit:     {"omitted", "kinds"},
+	EventsRemove:   {"file", "size_bytes"},
 	TransferFile:   {"channel", "protocol", "direction", "captured_bytes", "complete"},
 	TransferChange: {"channel", "protocol", "operation", "accepted"},
 	TransferGap:    {"channel", "protocol"},
@@ -185,11 +200,17 @@ Events go to two places at once, before the attacker gets an answer:
 
 the event files
 : *events/events-YYYY-MM-DD.jsonl* in the state directory, one JSON object a
-line, a file for each day (UTC). This is the complete record.
+line, a file for each day (UTC). This is the complete record. A file that has
+events.max\_file\_bytes becomes *events-YYYY-MM-DD.NNNN.jsonl*, so that names sort
+by age. Beyond events.max\_bytes in all the oldest are removed.
 
 the journal
 : as native fields, where the service runs under systemd. Elsewhere events are
 printed on standard error, as text or JSON.
+
+A client can cause many events. Beyond events.max\_repeats of one kind, or
+events.max\_text in those, events of one connection are only counted; *events.omit*
+tells then how many of which kind, before the last event of the connection.
 
 If an event cannot be written everywhere, new sessions and programs are refused
 until one can be.
@@ -266,7 +287,10 @@ What a message means:
 # FILES
 
 */var/lib/sandtrap/events/events-YYYY-MM-DD.jsonl*
-: The event files. Nothing removes old ones.
+: The event files.
+
+*/var/lib/sandtrap/events/events-YYYY-MM-DD.NNNN.jsonl*
+: Those that are full, by number.
 
 */usr/lib/systemd/catalog/sandtrap.catalog*
 : The message catalogue.

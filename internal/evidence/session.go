@@ -104,6 +104,7 @@ type Channel struct {
 	Env       []Text         `json:"env,omitempty"` // NAME=value, as taken over
 	Start     time.Time      `json:"start,omitzero"`
 	End       *time.Time     `json:"end,omitempty"`
+	EndReason string         `json:"end_reason,omitempty"` // one of our words, where we have ended it
 	Recording record.Summary `json:"recording,omitzero"`
 	// Transfers are the files that went through, see docs/transfers.md.
 	Transfers []Transfer `json:"transfers,omitempty"`

@@ -3,6 +3,7 @@ package evidence
 import (
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"path"
 	"path/filepath"
@@ -10,6 +11,7 @@ import (
 	"time"
 
 	"github.com/oklog/ulid/v2"
+	"golang.org/x/sys/unix"
 )
 
 const sessionsDir = "sessions"
@@ -64,6 +66,16 @@ func open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("open evidence store: %w", err)
 	}
 	return &Store{path: abs, root: root}, nil
+}
+
+// Free is how much is free for us on the file system of the state directory, in bytes;
+// see statvfs(3).
+func (s *Store) Free() (int64, error) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(s.path, &st); err != nil {
+		return 0, fmt.Errorf("look at the file system of the evidence store: %w", err)
+	}
+	return int64(min(st.Bavail, math.MaxInt64/uint64(st.Frsize))) * st.Frsize, nil
 }
 
 // Close releases the store. Directories opened from it stay usable, but for Sync.

@@ -28,6 +28,8 @@ type Options struct {
 	Size     Size      // zero without a pty
 	Command  string    // exec command, empty for a shell
 	MaxBytes int64     // most bytes both files may take together; 0 for no limit
+	Budget   *Budget   // shared with others; nil for no limit
+	Space    *Space    // where Dir is; nil for any
 	// Forward makes it the recording of a forward, without a cast: type of the channel,
 	// destination, port, originator and its port, separated by NUL.
 	Forward string
@@ -58,7 +60,7 @@ type Summary struct {
 	StderrBytes int64     `json:"stderr_bytes"`
 	Start       time.Time `json:"start"`
 	End         time.Time `json:"end,omitzero"` // of the last frame; zero while recording
-	Truncated   bool      `json:"truncated"`    // MaxBytes was reached
+	Truncated   bool      `json:"truncated"`    // a limit was reached
 	ExitStatus  *int      `json:"exit_status,omitempty"`
 	ExitSignal  string    `json:"exit_signal,omitempty"` // a name as in RFC 4254, section 6.10, or SIG and a number
 	CoreDumped  bool      `json:"core_dumped,omitempty"`
@@ -85,6 +87,8 @@ type Recorder struct {
 	base     time.Duration // from Options.Start to opened
 	last     time.Duration // time of the newest frame
 	maxBytes int64
+	budget   *Budget
+	space    *Space
 	sum      Summary
 	err      error
 	ended    bool
@@ -110,8 +114,8 @@ func create(o *Options, open func(string) (file, error), remove func(string) err
 		enc:      cast{pty: o.Terminal != "" || o.Size != Size{}},
 		opened:   now,
 		base:     max(0, now.Sub(o.Start)),
-		maxBytes: o.MaxBytes,
-		sum:      Summary{Raw: o.Name + ".raw", Cast: o.Name + ".cast", Start: o.Start.UTC()},
+		maxBytes: o.MaxBytes, budget: o.Budget, space: o.Space,
+		sum: Summary{Raw: o.Name + ".raw", Cast: o.Name + ".cast", Start: o.Start.UTC()},
 	}
 	if r.raw, err = open(r.sum.Raw); err != nil {
 		return nil, fmt.Errorf("create raw log: %w", err)
@@ -149,14 +153,14 @@ func (r *Recorder) begin(o *Options) error {
 	}
 	if o.Forward != "" {
 		raw = appendFrame(raw, KindForward, at, []byte(o.Forward[:min(len(o.Forward), maxPayload)]))
-		return r.write(raw, nil)
+		return r.writeAnyway(raw, nil)
 	}
 	for rest := o.Command; rest != ""; {
 		n := min(len(rest), maxPayload)
 		raw = appendFrame(raw, KindCommand, at, []byte(rest[:n]))
 		rest = rest[n:]
 	}
-	return r.write(raw, r.enc.appendHeader(nil, o, o.Start))
+	return r.writeAnyway(raw, r.enc.appendHeader(nil, o, o.Start))
 }
 
 func (s Size) bytes() []byte {
@@ -164,13 +168,13 @@ func (s Size) bytes() []byte {
 }
 
 // Output records standard output or what the pty gave. The error may be
-// ErrQuota.
+// that of a limit.
 func (r *Recorder) Output(p []byte) error { return r.stream(KindOutput, p, &r.sum.OutputBytes) }
 
-// Stderr records standard error. The error may be ErrQuota.
+// Stderr records standard error. The error may be that of a limit.
 func (r *Recorder) Stderr(p []byte) error { return r.stream(KindStderr, p, &r.sum.StderrBytes) }
 
-// Input records what the client sent. The error may be ErrQuota.
+// Input records what the client sent. The error may be that of a limit.
 func (r *Recorder) Input(p []byte) error { return r.stream(KindInput, p, &r.sum.InputBytes) }
 
 // InputEOF records that the client closed its side.
@@ -242,7 +246,7 @@ func (r *Recorder) Signal(name string) error {
 	return r.frame(at, KindSignal, []byte(name))
 }
 
-// Err returns the error that stopped the recording, which may be ErrQuota, or
+// Err returns the error that stopped the recording, which may be that of a limit, or
 // nil while it goes on.
 func (r *Recorder) Err() error {
 	r.mu.Lock()
@@ -259,7 +263,7 @@ func (r *Recorder) Summary() Summary {
 
 // End ends the recording and returns its summary, which holds what is known even
 // when there is an error: the one that ended the recording early, other than
-// ErrQuota, or one of writing the end. Later calls return the same summary and nil.
+// those of a limit, or one of writing the end. Later calls return the same summary and nil.
 func (r *Recorder) End() (Summary, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -306,7 +310,7 @@ func (r *Recorder) end() error {
 	for _, k := range []Kind{KindOutput, KindStderr, KindInput} {
 		r.castBuf = r.enc.flush(r.castBuf, at, k)
 	}
-	return r.write(r.rawBuf, r.castBuf)
+	return r.writeAnyway(r.rawBuf, r.castBuf)
 }
 
 // stream records a chunk of one direction in frames of at most maxPayload.
@@ -331,25 +335,10 @@ func (r *Recorder) frame(at time.Duration, kind Kind, data []byte) error {
 		return r.err
 	}
 	r.rawBuf = appendFrame(r.rawBuf[:0], kind, at, data)
-	if !r.fits() {
-		r.rawBuf = appendFrame(r.rawBuf[:0], KindTruncated, at, binary.BigEndian.AppendUint64(nil, uint64(r.maxBytes)))
-		r.castBuf = r.enc.appendEvent(r.castBuf[:0], at, 'm', "recording ends here: size limit reached")
-		if err := r.write(r.rawBuf, r.castBuf); err != nil {
-			return err
-		}
-		r.sum.Truncated = true
-		r.err = ErrQuota
-		return r.err
+	if err := r.fits(); err != nil {
+		return r.truncate(at, err)
 	}
 	return r.write(r.rawBuf, r.castBuf)
-}
-
-func (r *Recorder) fits() bool {
-	used := r.sum.RawBytes + int64(len(r.rawBuf))
-	if r.sum.Cast != "" {
-		used += r.sum.CastBytes + int64(len(r.castBuf))
-	}
-	return r.maxBytes <= 0 || used <= r.maxBytes
 }
 
 // write appends to both files, the raw log first: it is the one that counts.

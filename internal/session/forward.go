@@ -17,12 +17,6 @@ import (
 // in bytes: an address. The event has more.
 const maxOriginator = 64
 
-// Why a sink takes no more.
-var (
-	errSinkFull    = errors.New("size limit")
-	errNotRecorded = errors.New("recording failed")
-)
-
 // deadEnd records what a client sends into a forward. It implements sshd.Sink.
 type deadEnd struct {
 	session  *Session
@@ -33,8 +27,8 @@ type deadEnd struct {
 
 // Forward begins the recording of a forward. It needs no target.
 func (s *Session) Forward(_ context.Context, w sshd.Forward) (sshd.Sink, error) {
-	if err := s.events.Err(); err != nil {
-		return nil, fmt.Errorf("events are being lost: %w", err)
+	if err := s.mayRecord(); err != nil {
+		return nil, err
 	}
 	now := time.Now()
 	k := &deadEnd{session: s, began: now, forward: evidence.Forward{
@@ -43,7 +37,7 @@ func (s *Session) Forward(_ context.Context, w sshd.Forward) (sshd.Sink, error) 
 	}}
 	recorder, err := record.Create(record.Options{
 		Dir: s.dir.Root(), Name: evidence.ForwardPrefix + strconv.Itoa(w.Number), Start: now,
-		Forward: k.forward.Asked(), MaxBytes: s.service.ForwardMaxBytes,
+		Forward: k.forward.Asked(), MaxBytes: s.service.ForwardMaxBytes, Budget: s.budget, Space: s.service.Space,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
@@ -55,20 +49,19 @@ func (s *Session) Forward(_ context.Context, w sshd.Forward) (sshd.Sink, error) 
 
 // Write implements sshd.Sink.
 func (k *deadEnd) Write(p []byte) (int, error) {
-	switch err := k.recorder.Input(p); {
-	case err == nil:
-		return len(p), nil
-	case errors.Is(err, record.ErrQuota):
-		return 0, errSinkFull
-	default:
-		return 0, errNotRecorded
+	if err := k.recorder.Input(p); err != nil {
+		return 0, errors.New(notRecorded(err))
 	}
+	return len(p), nil
 }
 
 // Close implements sshd.Sink. The record is written with the next program or at the
 // end of the session: until then the recording has what is needed.
 func (k *deadEnd) Close(reason string) {
 	s, f := k.session, &k.forward
+	if reason != sshd.ClientClosed {
+		_ = k.recorder.Cut(endedHere + reason) // where recording has failed End says so
+	}
 	sum, err := k.recorder.End()
 	if err != nil {
 		s.recordingFailed(sum, err)

@@ -385,6 +385,7 @@ type client struct {
 	outputEnds     int          // calls of EndOutput
 	inputEnds      atomic.Int32 // calls of EndInput
 	enough         chan struct{}
+	ended          string // what Ended says
 	// before is called with what is about to reach the client.
 	before func(kind record.Kind, p []byte) error
 }
@@ -407,6 +408,7 @@ func (c *client) stream() sshd.Stream {
 		Stdin: c.stdin.Read, Stdout: send(record.KindOutput, &c.stdout), Stderr: send(record.KindStderr, &c.stderr), Resize: c.resize, Signals: c.signals,
 		Enough: c.enough, EndInput: func() { c.inputEnds.Add(1) }, EndOutput: sync.OnceFunc(func() { c.outputEnds++ }), Together: func(f func()) { f() },
 		Exit: func(e sshd.Exit) { c.exits = append(c.exits, e) }, End: func() { c.ends++ },
+		Ended: func() string { return c.ended },
 	}
 }
 

@@ -76,14 +76,33 @@ func (r *running) Serve(ctx context.Context, client sshd.Stream) error {
 	<-exited
 	close(r.done)
 	helpers.Wait()
+	reason := ""
 	if err = r.cause(errors.Join(err, exit)); err == nil {
 		client.End() // nobody waits for the evidence to reach the disk
+	} else {
+		reason = r.cut(client)
 	}
 	if stop() {
 		_ = r.stream.Close()
 	}
-	return errors.Join(err, r.finish(err))
+	return errors.Join(err, r.finish(err, reason))
 }
+
+// cut says why we have ended the program, nothing where we have not, and marks it in
+// the recording.
+func (r *running) cut(client sshd.Stream) string {
+	if failed := r.recorder.Err(); failed != nil {
+		return notRecorded(failed)
+	}
+	reason := client.Ended()
+	if reason != "" {
+		_ = r.recorder.Cut(endedHere + reason) // End meets its error again
+	}
+	return reason
+}
+
+// endedHere begins the remark in a recording that we have cut off.
+const endedHere = "ended here: "
 
 // stderr is where standard error goes: that of a subsystem reaches nobody.
 func (r *running) stderr(client sshd.Stream) func([]byte) (int, error) {
@@ -277,22 +296,20 @@ func (r *running) cause(err error) error {
 }
 
 // finish closes the recording and links it to the session. served is why the
-// program was cut short, if it was.
-func (r *running) finish(served error) error {
+// program was cut short, if it was, and reason why we have ended it.
+func (r *running) finish(served error, reason string) error {
 	s := r.session
 	sum, err := r.recorder.End()
 	r.watcher.Close()
 	s.putAway(r.recorder, r.transfers.sync)
-	if errors.Is(served, record.ErrQuota) {
-		s.events.Emit(event.RecordingStop, event.F("channel", r.program.Channel), event.F("limit_bytes", s.service.MaxBytes))
-	} else if err != nil {
+	if !s.truncated(r.program.Channel, served) && err != nil {
 		s.recordingFailed(sum, err)
 	}
 	p := r.program
 	end := time.Now().UTC()
 	channel := evidence.Channel{
 		ID: p.Channel, Kind: p.Kind, Command: evidence.Text(p.Command), Terminal: evidence.Text(p.Term),
-		Size: cells(p.Size), Start: r.began.UTC(), End: &end, Recording: sum,
+		Size: cells(p.Size), Start: r.began.UTC(), End: &end, EndReason: reason, Recording: sum,
 		Transfers: r.transfers.list, TransfersOmitted: r.transfers.omitted,
 	}
 	for _, e := range p.Env {
@@ -300,6 +317,6 @@ func (r *running) finish(served error) error {
 	}
 	saveErr := s.keep(channel)
 	s.events.Emit(event.ChannelClose, event.F("channel", p.Channel), event.F("duration_ms", time.Since(r.began).Milliseconds()),
-		event.F("input_bytes", sum.InputBytes), event.F("output_bytes", sum.OutputBytes+sum.StderrBytes), event.F("recording", sum.Cast))
+		event.F("input_bytes", sum.InputBytes), event.F("output_bytes", sum.OutputBytes+sum.StderrBytes), event.F("recording", sum.Cast), event.F("reason", reason))
 	return saveErr
 }

@@ -209,10 +209,19 @@ func TestContextEndsAProgram(t *testing.T) {
 		<-stream.closed
 		let.Close()
 	}()
-	if err := r.Serve(ctx, (&client{stdin: hold}).stream()); err == nil {
+	if err := r.Serve(ctx, (&client{stdin: hold, ended: "silence"}).stream()); err == nil {
 		t.Error("Serve went on without its context")
 	}
+	if got := st.recorded(s, 0, record.KindMarker); got != "ended here: silence" {
+		t.Errorf("marker %q", got)
+	}
 	s.Close("service stops")
+	if got := st.events.of(event.ChannelClose); len(got) != 1 || got[0]["reason"] != "silence" {
+		t.Errorf("events %v", got)
+	}
+	if got := st.saved().Channels[0]; got.EndReason != "silence" {
+		t.Errorf("channel %+v", got)
+	}
 	if got := st.saved(); got.EndReason != "service stops" || len(got.Channels) != 1 {
 		t.Errorf("session %+v", got)
 	}

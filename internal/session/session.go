@@ -32,6 +32,8 @@ type Service struct {
 	MaxBytes int64 // recorded bytes a channel
 	// ForwardMaxBytes is what the recording of a forward may take on disk.
 	ForwardMaxBytes int64
+	MaxSessionBytes int64         // recorded bytes of a session; 0 for no limit
+	Space           *record.Space // where the store is; nil for any
 	Transfers       transfer.Limits
 	Log             hclog.Logger
 }
@@ -59,6 +61,8 @@ type Session struct {
 	dir      *evidence.Dir
 	stdin    sync.WaitGroup // copiers that may outlive their program, never the session
 	closing  chan struct{}  // closed by Close
+	budget   *record.Budget // of all recordings
+	failures atomic.Int32   // of recordings
 	captures *transfer.Capture
 	// Goroutines that wait for closing.
 	waiting sync.WaitGroup
@@ -87,7 +91,7 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login),
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login), budget: record.NewBudget(s.MaxSessionBytes),
 		captures: transfer.NewCapture(artifacts{s.Store}, s.Transfers)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
@@ -134,8 +138,8 @@ func attempt(t sshd.Tried) evidence.Attempt {
 // Start starts a program in the session's target and its recording. Without a
 // recording there is no program.
 func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, error) {
-	if err := s.events.Err(); err != nil {
-		return nil, fmt.Errorf("events are being lost: %w", err)
+	if err := s.mayRecord(); err != nil {
+		return nil, err
 	}
 	if !s.fits(p) {
 		return nil, errTooMuchText
@@ -146,7 +150,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	}
 	recorder, err := record.Create(record.Options{
 		Dir: s.dir.Root(), Name: "channel-" + strconv.Itoa(p.Channel), Start: time.Now(), Terminal: p.Term,
-		Size: cells(p.Size), Command: p.Command, MaxBytes: s.service.MaxBytes,
+		Size: cells(p.Size), Command: p.Command, MaxBytes: s.service.MaxBytes, Budget: s.budget, Space: s.service.Space,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("start recording: %w", err)
@@ -158,7 +162,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	r.watcher = s.watch(p, r.transfers)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
-		return nil, errors.Join(err, r.finish(nil))
+		return nil, errors.Join(err, r.finish(nil, ""))
 	}
 	s.began(r, lease.Account.Name)
 	return r, nil
@@ -188,7 +192,7 @@ func (s *Session) Prepare(ctx context.Context, wanted bool) {
 		once = &s.prepare
 	}
 	once.Do(func() {
-		if s.events.Err() != nil {
+		if s.mayRecord() != nil {
 			return
 		}
 		s.waiting.Go(func() {
@@ -315,9 +319,13 @@ func (s *Session) putAway(r *record.Recorder, more func()) {
 	})
 }
 
-// recordingFailed reports what a recording lacks.
+// recordingFailed reports what a recording lacks. A session can have thousands.
 func (s *Session) recordingFailed(r record.Summary, err error) {
-	s.service.Log.Error("cannot record a channel", "session", s.login.ID, "recording", r.Raw, "error", err)
+	log := s.service.Log.Error
+	if s.failures.Add(1) > maxFailures {
+		log = s.service.Log.Debug
+	}
+	log("cannot record a channel", "session", s.login.ID, "recording", r.Raw, "error", err)
 	s.events.Emit(event.SessionFail, event.F("stage", "record"), event.F("error", err.Error()))
 }
 

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -20,16 +21,20 @@ type channel struct {
 	events  *event.Emitter
 	program Program
 
-	envs, envBytes int         // what was let in
-	display        int         // of X11, with program.Display
-	then           func()      // what a request leads to once it was answered, if anything
-	running        Running     // nil until a program was started
-	exited         atomic.Bool // the program has ended
-	resize         chan Size   // holds the newest size that the program has not taken yet
-	signals        chan string
-	enough         chan struct{} // closed when the client wants no more output
-	deaf           atomic.Bool   // so it was
-	wg             sync.WaitGroup
+	envs, envBytes    int                    // what was let in
+	display           int                    // of X11, with program.Display
+	then              func()                 // what a request leads to once it was answered, if anything
+	running           Running                // nil until a program was started
+	started           atomic.Pointer[string] // its type, the same
+	exited            atomic.Bool            // the program has ended
+	resize            chan Size              // holds the newest size that the program has not taken yet
+	signals           chan string
+	enough            chan struct{} // closed when the client wants no more output
+	idle              *idle
+	cut               atomic.Pointer[string] // why we ended it, when we did
+	noInput, noOutput sync.Once              // done when the client knows, or has ended its input
+	deaf              atomic.Bool            // so it was
+	wg                sync.WaitGroup
 }
 
 func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
@@ -41,9 +46,16 @@ func newChannel(c *connection, s Session, number int, ch ssh.Channel) *channel {
 
 // serve handles requests in the order in which they come until the client, or
 // the program's end, closes the channel.
-func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
+// closed is called, perhaps twice, when the channel no longer counts as open, with the
+// time when something was heard last.
+func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request, closed func(time.Time)) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer c.freeDisplay()
+	c.idle = newIdle(c.conn.server.cfg.silence(typeSession), func(last time.Time) {
+		defer c.conn.survive()
+		c.timeOut(last, cancel, closed)
+	})
+	defer c.idle.stop()
 	c.session.Prepare(ctx, true)
 	c.events.Emit(event.ChannelOpen, event.F("channel", c.program.Channel), event.F("channel_type", "session"))
 	for r := range requests {
@@ -55,6 +67,42 @@ func (c *channel) serve(ctx context.Context, requests <-chan *ssh.Request) {
 	}
 	cancel() // the client closed the channel: whatever runs has lost its streams
 	c.wg.Wait()
+}
+
+// timeOut ends the channel as sshd ends one that was silent for too long
+// (channels.c, channel_force_close): what runs loses its streams, and the client hears
+// of no exit. A client that does not read keeps nothing open.
+func (c *channel) timeOut(last time.Time, cancel func(), closed func(time.Time)) {
+	reason := silent
+	c.cut.Store(&reason)
+	c.events.Emit(event.ChannelTimeout, event.F("channel", c.program.Channel), event.F("channel_type", c.channelType()),
+		event.F("silence_ms", time.Since(last).Milliseconds()))
+	cancel()
+	if heard := time.Unix(0, c.conn.traffic.last.Load()); heard.After(last) { // an answer to a keepalive
+		last = heard
+	}
+	closed(last)
+	c.conn.wire.together(func() {
+		c.endOutput()
+		c.endInput()
+		c.ssh.Close()
+	})
+}
+
+// channelType is what a ChannelTimeout knows it as.
+func (c *channel) channelType() string {
+	if kind := c.started.Load(); kind != nil {
+		return *kind
+	}
+	return typeSession
+}
+
+// ended is Stream.Ended.
+func (c *channel) ended() string {
+	if cut := c.cut.Load(); cut != nil {
+		return *cut
+	}
+	return c.conn.why("")
 }
 
 // request handles one request and says whether it succeeded.
@@ -230,7 +278,7 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program.Kind, program.AuthSock = r.Type, c.conn.agent.socket()
 	var m commandRequest
 	switch {
-	case c.running != nil: // one program a channel: RFC 4254, section 6.5
+	case c.running != nil, c.cut.Load() != nil: // one program a channel: RFC 4254, section 6.5
 		return c.refuse(r)
 	case r.Type == Shell:
 		if len(r.Payload) > 0 {
@@ -244,11 +292,13 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 	program.Command = m.Command
 	running, err := c.session.Start(ctx, program)
 	if err != nil {
-		c.conn.server.cfg.Log.Warn("cannot start a program", "session", c.conn.id, "channel", program.Channel, "error", err)
-		c.events.Emit(event.SessionFail, event.F("stage", program.Kind), event.F("error", err.Error()))
+		c.conn.failed("cannot start a program", program.Kind, err)
 		return false
 	}
 	c.running = running
+	kind := typeOf(program)
+	c.started.Store(&kind)
+	c.idle.allow(c.conn.server.cfg.silence(kind))
 	c.then = func() { c.serveProgram(ctx) } // the client has its reply by then
 	return true
 }
@@ -259,13 +309,24 @@ func (c *channel) serveProgram(ctx context.Context) {
 		defer c.conn.survive()
 		defer c.ssh.Close() // where the program could not say how it ended
 		err := c.running.Serve(ctx, Stream{
-			Stdin: c.ssh.Read, Stdout: c.ssh.Write, Stderr: c.ssh.Stderr().Write, Resize: c.resize, Signals: c.signals,
-			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: sync.OnceFunc(c.endOutput), Together: c.conn.wire.together, End: c.end,
+			Stdin: c.hear(c.stdin), Stdout: c.hear(c.ssh.Write), Stderr: c.hear(c.ssh.Stderr().Write), Resize: c.resize, Signals: c.signals,
+			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: c.endOutput, Together: c.conn.wire.together, End: c.end, Ended: c.ended,
 		})
 		if err != nil {
 			c.conn.server.cfg.Log.Debug("program was cut short", "session", c.conn.id, "channel", c.program.Channel, "error", err)
 		}
 	})
+}
+
+// hear notes what goes through, for the channel's timeout.
+func (c *channel) hear(move func([]byte) (int, error)) func([]byte) (int, error) {
+	return func(p []byte) (int, error) {
+		n, err := move(p)
+		if n > 0 {
+			c.idle.heard()
+		}
+		return n, err
+	}
 }
 
 // exit tells the client how the program ended (RFC 4254, section 6.10).
@@ -278,20 +339,33 @@ func (c *channel) exit(e Exit) {
 	_, _ = c.ssh.SendRequest("exit-signal", false, ssh.Marshal(exitSignal{Signal: wireSignal(e.Signal), CoreDumped: e.CoreDumped}))
 }
 
-// endInput tells the client that nobody reads its input any more. sshd tells only
-// OpenSSH's.
-func (c *channel) endInput() {
-	if knowsEndOfWrite(c.conn.version) {
-		_, _ = c.ssh.SendRequest(endOfWrite, false, nil)
+// stdin is Stream.Stdin.
+func (c *channel) stdin(p []byte) (int, error) {
+	n, err := c.ssh.Read(p)
+	if err != nil {
+		c.noInput.Do(func() {}) // the client has ended it
 	}
+	return n, err
 }
 
-// endOutput tells the client that no more output comes (RFC 4254, section 5.3),
+// endInput tells the client, once, that nobody reads its input any more. sshd tells
+// only OpenSSH's.
+func (c *channel) endInput() {
+	c.noInput.Do(func() {
+		if knowsEndOfWrite(c.conn.version) {
+			_, _ = c.ssh.SendRequest(endOfWrite, false, nil)
+		}
+	})
+}
+
+// endOutput tells the client, once, that no more output comes (RFC 4254, section 5.3),
 // unless it wants none.
 func (c *channel) endOutput() {
-	if !c.deaf.Load() {
-		_ = c.ssh.CloseWrite()
-	}
+	c.noOutput.Do(func() {
+		if !c.deaf.Load() {
+			_ = c.ssh.CloseWrite()
+		}
+	})
 }
 
 // end closes the channel. The client answers in kind, which ends the request loop.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -436,7 +437,7 @@ func TestOrderOfTheEnd(t *testing.T) {
 		w.requests <- &ssh.Request{Type: Exec, Payload: command("id")}
 		session := &fakeSession{start: f.start}
 		conn := &connection{server: f.server, events: f.server.cfg.Events, version: ident}
-		newChannel(conn, session, 0, w).serve(t.Context(), w.requests)
+		newChannel(conn, session, 0, w).serve(t.Context(), w.requests, func(time.Time) {})
 		if diff := cmp.Diff(want, w.sent); diff != "" {
 			t.Errorf("%s: sent (-want +got):\n%s", ident, diff)
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"time"
 
 	"golang.org/x/crypto/ssh"
 
@@ -26,15 +27,20 @@ type channels struct {
 	forwards    int        // forwards that are open
 	nextForward int
 	list        []ssh.Channel // all that are open, the oldest first
+	unused      unused
 }
 
 func newChannels(c *connection, s Session) *channels {
-	return &channels{conn: c, session: s}
+	return &channels{conn: c, session: s, unused: unused{most: c.server.cfg.UnusedConnectionTimeout}}
 }
 
 // serve answers what the client opens and what it asks about the whole connection,
 // until it opens no more and every channel is done.
 func (cs *channels) serve(ctx context.Context, opened <-chan ssh.NewChannel, g *globals, requests <-chan *ssh.Request) {
+	cs.mu.Lock()
+	cs.unused.begin(time.Now(), cs.lookUnused)
+	cs.mu.Unlock()
+	defer cs.stopUnused()
 	defer cs.serving.Wait()
 	for opened != nil || requests != nil {
 		select {
@@ -125,10 +131,10 @@ func (cs *channels) program(ctx context.Context, nc ssh.NewChannel) {
 	closed := cs.opened(ch)
 	cs.serving.Go(func() {
 		defer cs.end()
-		defer closed()
+		defer func() { closed(time.Now()) }()
 		defer ssh.DiscardRequests(requests) // after a panic: the library waits for a reader
 		defer cs.conn.survive()
-		newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests)
+		newChannel(cs.conn, cs.session, number, ch).serve(ctx, requests, closed)
 	})
 }
 
@@ -149,16 +155,36 @@ func (cs *channels) end() {
 	cs.mu.Unlock()
 }
 
-// opened notes a channel for oldest until closed is called.
-func (cs *channels) opened(ch ssh.Channel) (closed func()) {
+// opened notes a channel as open until closed is called.
+func (cs *channels) opened(ch ssh.Channel) (closed func(last time.Time)) {
 	cs.mu.Lock()
 	defer cs.mu.Unlock()
 	cs.list = append(cs.list, ch)
-	return func() {
+	cs.unused.end()
+	return func(last time.Time) {
 		cs.mu.Lock()
 		defer cs.mu.Unlock()
+		before := len(cs.list)
 		cs.list = slices.DeleteFunc(cs.list, func(one ssh.Channel) bool { return one == ch })
+		if before > 0 && len(cs.list) == 0 {
+			cs.unused.begin(last, cs.lookUnused)
+		}
 	}
+}
+
+// lookUnused ends a connection that had no open channel for too long.
+func (cs *channels) lookUnused() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	if cs.unused.over() {
+		cs.conn.drop(nothingOpen)
+	}
+}
+
+func (cs *channels) stopUnused() {
+	cs.mu.Lock()
+	defer cs.mu.Unlock()
+	cs.unused.end()
 }
 
 // oldest is the channel that has been open for the longest time, or nil.

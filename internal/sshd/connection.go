@@ -37,6 +37,7 @@ type connection struct {
 	traffic hearing                // the same connection as raw
 	dropped atomic.Pointer[string] // why we ended it, when we did
 	chatter atomic.Int32           // requests answered only with an event
+	fails   atomic.Int32           // of what was asked of the session
 
 	noMoreSessions atomic.Bool // the client asked that no further session be opened
 	displays       displays    // of X11
@@ -53,7 +54,7 @@ func newConnection(s *Server, c net.Conn) *connection {
 	conn.traffic.Conn, conn.raw = c, &conn.traffic
 	conn.wire = newClearConn(conn.raw)
 	keepAlive(c)
-	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local})
+	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local}).Limit(s.cfg.EventLimits)
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
 	return conn
 }
@@ -80,10 +81,8 @@ func (c *connection) serve(ctx context.Context) {
 	c.events.Emit(event.ConnectionOpen)
 	reason := panicked
 	defer func() {
-		if ours := c.dropped.Load(); ours != nil {
-			reason = *ours
-		}
-		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", reason))
+		c.events.Settle()
+		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", c.why(reason)))
 	}()
 	reason = c.talk(ctx)
 }
@@ -164,14 +163,23 @@ func (c *connection) serveSession(ctx context.Context, conn *ssh.ServerConn, ses
 		defer c.survive()
 		c.watch(ctx, conn, cs)
 	})
+	enough := func() bool { return true }
+	if most := c.server.cfg.MaxTime; most > 0 {
+		enough = time.AfterFunc(most, func() { c.drop(sessionTooLong) }).Stop
+	}
 	_ = conn.Wait() // how a client leaves says nothing
+	enough()
 	cancel()
 	wg.Wait()
-	reason := "client disconnected"
+	session.Close(c.why("client disconnected"))
+}
+
+// why is our reason for the end of the connection, or what else it is.
+func (c *connection) why(otherwise string) string {
 	if ours := c.dropped.Load(); ours != nil {
-		reason = *ours
+		return *ours
 	}
-	session.Close(reason)
+	return otherwise
 }
 
 // maxChatter bounds the requests of one connection that do nothing but fill the
@@ -185,6 +193,23 @@ func (c *connection) mayChat() bool {
 	}
 	c.drop("too many requests")
 	return false
+}
+
+// maxFails is how many failures of a connection go to the log: a client can ask for
+// as many as it likes.
+const maxFails = 20
+
+// failed reports what the session could not do.
+func (c *connection) failed(what, stage string, err error) {
+	log := c.server.cfg.Log
+	if errors.Is(err, ErrReported) || c.fails.Add(1) > maxFails {
+		log.Debug(what, "session", c.id, "stage", stage, "error", err)
+	} else {
+		log.Warn(what, "session", c.id, "stage", stage, "error", err)
+	}
+	if !errors.Is(err, ErrReported) {
+		c.events.Emit(event.SessionFail, event.F("stage", stage), event.F("error", err.Error()))
+	}
 }
 
 // maxPayload is how much of a payload that we do not decode goes into an event.

@@ -413,3 +413,39 @@ func TestLoginFailure(t *testing.T) {
 		t.Errorf("reason of %d bytes", len(long))
 	}
 }
+
+// Before and after the login, what a client causes beyond the limits is counted.
+func TestEventsAreLimited(t *testing.T) {
+	f := listen(t, func(c *Config) {
+		c.EventLimits = event.Limits{Repeats: 3}
+		c.Policy = func() auth.Policy { return refuseAll{} }
+	})
+	if _, _, err := f.login(clientConfig("root", ssh.RetryableAuthMethod(ssh.Password("x"), 5))); err == nil {
+		t.Fatal("let in")
+	}
+	omit := f.events.wait(t, event.EventsOmit, 1)[0] // none and five passwords
+	if got := fields(omit, "omitted", "kinds"); !cmp.Equal(got, []any{3, "auth.attempt=3"}) {
+		t.Errorf("event has %v", got)
+	}
+	f = listen(t, func(c *Config) { c.EventLimits = event.Limits{Repeats: 3} })
+	client := f.client()
+	for range 10 {
+		if _, _, err := client.SendRequest("x", true, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	client.Close()
+	omit = f.events.wait(t, event.EventsOmit, 1)[0]
+	if got := fields(omit, "omitted", "kinds"); !cmp.Equal(got, []any{7, "global.request=7"}) {
+		t.Errorf("event has %v", got)
+	}
+	closed := f.events.wait(t, event.ConnectionEnd, 1)[0]
+	if closed.Seq != omit.Seq+1 {
+		t.Errorf("told as number %d, the connection closed as %d", omit.Seq, closed.Seq)
+	}
+}
+
+// refuseAll is a policy.
+type refuseAll struct{}
+
+func (refuseAll) Decide(auth.Attempt) auth.Decision { return auth.Decision{Reason: "no"} }

@@ -21,9 +21,8 @@ type Forwarding struct {
 	Agent                               bool // AllowAgentForwarding
 	Tunnel                              bool // PermitTunnel
 
-	MaxChannels    int           // forwards open at once on a connection
-	ChannelTimeout time.Duration // of silence on one
-	MaxTime        time.Duration // of one in all
+	MaxChannels int           // forwards open at once on a connection
+	MaxTime     time.Duration // of one in all
 }
 
 // The types of channels that forward something.
@@ -192,8 +191,7 @@ func (cs *channels) sink(ctx context.Context, nc ssh.NewChannel, w Forward) {
 	policy := &cs.conn.server.cfg.Forwarding
 	sink, err := cs.session.Forward(ctx, w)
 	if err != nil {
-		cs.conn.server.cfg.Log.Warn("cannot record a forward", "session", cs.conn.id, "forward", w.Number, "error", err)
-		cs.conn.events.Emit(event.SessionFail, event.F("stage", "forward"), event.F("error", err.Error()))
+		cs.conn.failed("cannot record a forward", "forward", err)
 		cs.reportForward(w, policy, &notRecorded)
 		_ = nc.Reject(notRecorded.code, notRecorded.answer)
 		return
@@ -204,8 +202,9 @@ func (cs *channels) sink(ctx context.Context, nc ssh.NewChannel, w Forward) {
 		sink.Close(connectionGone)
 		return
 	}
-	defer cs.opened(ch)()
-	f := forward{conn: cs.conn, number: w.Number, ssh: ch, sink: sink}
+	closed := cs.opened(ch)
+	defer func() { closed(time.Now()) }()
+	f := forward{conn: cs.conn, number: w.Number, ssh: ch, sink: sink, silence: cs.conn.server.cfg.silence(typeOfForward(w.Kind))}
 	f.serve(ctx, requests)
 }
 
@@ -241,13 +240,17 @@ type forward struct {
 	number int
 	ssh    ssh.Channel
 	sink   Sink
+	// silence is how long the client may send nothing, 0 for ever.
+	silence time.Duration
 }
 
-// Why a forward ended.
+// ClientClosed is why a forward ended that the client has closed, and no limit.
+const ClientClosed = "client closed"
+
+// Why else.
 const (
 	connectionGone = "connection closed"
-	clientClosed   = "client closed"
-	sinkSilent     = "silence"
+	silent         = "silence"
 	sinkTooLong    = "time limit"
 )
 
@@ -283,22 +286,25 @@ func (f *forward) goes(wg *sync.WaitGroup, do func()) {
 
 // wait returns why the forward is over.
 func (f *forward) wait(ctx context.Context, heard <-chan struct{}, ended <-chan string) string {
-	limits := &f.conn.server.cfg.Forwarding
-	silence, whole := time.NewTimer(limits.ChannelTimeout), time.NewTimer(limits.MaxTime)
+	silence, whole := time.NewTimer(f.silence), time.NewTimer(f.conn.server.cfg.Forwarding.MaxTime)
 	defer silence.Stop()
 	defer whole.Stop()
+	if f.silence <= 0 {
+		silence.Stop()
+		heard = nil
+	}
 	for {
 		select {
 		case <-heard:
-			silence.Reset(limits.ChannelTimeout)
+			silence.Reset(f.silence)
 		case reason := <-ended:
 			return reason
 		case <-silence.C:
-			return sinkSilent
+			return silent
 		case <-whole.C:
 			return sinkTooLong
 		case <-ctx.Done():
-			return connectionGone
+			return f.conn.why(connectionGone)
 		}
 	}
 }
@@ -321,7 +327,7 @@ func (f *forward) read(heard chan<- struct{}, ended chan<- string) {
 		}
 		if err != nil {
 			if open {
-				ended <- clientClosed
+				ended <- f.conn.why(ClientClosed)
 			}
 			return
 		}

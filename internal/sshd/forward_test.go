@@ -186,7 +186,7 @@ func TestForwardSink(t *testing.T) {
 		t.Errorf("the peer said %q", got)
 	}
 	sink := f.sinkOf(0)
-	if data, reason := sink.end(t); data != request || reason != clientClosed {
+	if data, reason := sink.end(t); data != request || reason != ClientClosed {
 		t.Errorf("recorded %q, %s", data, reason)
 	}
 	want := Forward{Number: 0, Kind: DirectTCPIP, Host: "example.com", Port: 80, Originator: "192.0.2.7", OriginatorPort: 40001}
@@ -197,14 +197,14 @@ func TestForwardSink(t *testing.T) {
 
 func TestForwardLimits(t *testing.T) {
 	for name, tt := range map[string]struct {
-		change func(*Forwarding)
+		change func(*Config)
 		reason string
 	}{
-		"silence": {func(w *Forwarding) { w.ChannelTimeout = 20 * time.Millisecond }, sinkSilent},
-		"time":    {func(w *Forwarding) { w.MaxTime = 20 * time.Millisecond }, sinkTooLong},
+		"silence": {func(c *Config) { c.ChannelTimeouts = []ChannelTimeout{{"direct-*", 20 * time.Millisecond}} }, silent},
+		"time":    {func(c *Config) { c.Forwarding.MaxTime = 20 * time.Millisecond }, sinkTooLong},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := listen(t, func(c *Config) { everything(c); tt.change(&c.Forwarding) })
+			f := listen(t, func(c *Config) { everything(c); tt.change(c) })
 			ch := openForward(t, f.client(), DirectTCPIP, tcp("example.com", 443))
 			if name == "time" { // it is not silent
 				go func() {
@@ -227,7 +227,10 @@ func TestForwardLimits(t *testing.T) {
 
 // What is heard puts off the end by silence.
 func TestForwardSilenceBeginsAnew(t *testing.T) {
-	f := listen(t, func(c *Config) { everything(c); c.Forwarding.ChannelTimeout = 300 * time.Millisecond })
+	f := listen(t, func(c *Config) {
+		everything(c)
+		c.ChannelTimeouts = []ChannelTimeout{{DirectTCPIP, 300 * time.Millisecond}}
+	})
 	began := time.Now()
 	ch := openForward(t, f.client(), DirectTCPIP, tcp("example.com", 443))
 	tick := time.NewTicker(20 * time.Millisecond)
@@ -239,7 +242,7 @@ func TestForwardSilenceBeginsAnew(t *testing.T) {
 		}
 	}
 	_ = readAll(ch)
-	if data, reason := f.sinkOf(0).end(t); reason != sinkSilent || data != strings.Repeat("x", 30) {
+	if data, reason := f.sinkOf(0).end(t); reason != silent || data != strings.Repeat("x", 30) {
 		t.Errorf("recorded %q, %s", data, reason)
 	}
 }
@@ -266,7 +269,7 @@ func TestForwardEndsWithTheConnection(t *testing.T) {
 	client := f.client()
 	openForward(t, client, DirectTCPIP, tcp("example.com", 80))
 	client.Close()
-	if _, reason := f.sinkOf(0).end(t); reason != connectionGone && reason != clientClosed {
+	if _, reason := f.sinkOf(0).end(t); reason != connectionGone && reason != ClientClosed {
 		t.Errorf("ended by %s", reason)
 	}
 	f.events.wait(t, event.ConnectionEnd, 1)

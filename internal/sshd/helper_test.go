@@ -209,7 +209,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 		PasswordAuthentication: true, KbdInteractiveAuthentication: true, PubkeyAuthentication: true,
 		MaxConnections: 100, AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
-		Forwarding: Forwarding{MaxChannels: 100, ChannelTimeout: patience, MaxTime: patience},
+		Forwarding: Forwarding{MaxChannels: 100, MaxTime: patience},
 	}
 	cfg.Open = func(_ context.Context, l Login) (Session, error) {
 		if f.open != nil {

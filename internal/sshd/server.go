@@ -42,13 +42,19 @@ type Config struct {
 	ClientAliveInterval time.Duration // of silence before a client is asked; 0 never asks
 	ClientAliveCountMax int           // questions without an answer; 0 never ends a connection
 
+	ChannelTimeouts         []ChannelTimeout // ChannelTimeout of sshd_config(5)
+	UnusedConnectionTimeout time.Duration    // without an open channel; 0 for ever
+	MaxTime                 time.Duration    // of a session, from the login on; 0 for ever
+
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
 	// Open begins the session of a connection whose credential was accepted. Its
 	// error ends the connection.
 	Open   func(context.Context, Login) (Session, error)
 	Events *event.Emitter
-	Log    hclog.Logger
+	// EventLimits bound the events of one connection.
+	EventLimits event.Limits
+	Log         hclog.Logger
 }
 
 // Login is an authenticated connection as the session sees it.
@@ -79,6 +85,10 @@ type Tried struct {
 	Reason   string
 	KeyState string // KeyOffered or KeyVerified, for a key
 }
+
+// ErrReported, in the chain of an error of a Session, says that an event has told of
+// it, and that none is wanted for each who is refused.
+var ErrReported = errors.New("reported once")
 
 // Session runs what the channels of one connection ask for.
 type Session interface {
@@ -162,6 +172,9 @@ type Stream struct {
 	Together func(func())
 	// End closes the channel.
 	End func()
+	// Ended says why we have ended the channel or its connection, and nothing as long
+	// as we have not.
+	Ended func() string
 }
 
 // Server accepts connections on any number of listeners.

@@ -129,6 +129,7 @@ var checks = []check{
 	{"podman", podmanVersion},
 	{"runtime", runtime},
 	{"storage", storage},
+	{"store", store},
 	{"image", image},
 	{"sockets", sockets},
 	{"units", units},

@@ -3,6 +3,7 @@ package doctor
 import (
 	"context"
 	"errors"
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -24,6 +25,7 @@ var files = map[string]string{
 	"/etc/subuid":                            "root:1:1\nsandtrap-pods:100000:65536\n",
 	"/etc/subgid":                            "sandtrap-pods:100000:65536\n",
 	"/usr/lib/sandtrap/pods/seccomp.json":    "{}",
+	"/proc/self/mounts":                      "/dev/vda / ext4 rw 0 0\n/dev/loop0 /var/lib/pods/data xfs rw,nodev,noatime,prjquota 0 0\n",
 	"/etc/sandtrap/sandtrap.yaml":            "",
 
 	"/etc/sandtrap/hostkeys/ssh_host_rsa_key":     "x",
@@ -58,10 +60,13 @@ func well(t *testing.T, changed map[string]string) Machine {
 		return nil
 	}
 	m.Free = func(string) (uint64, error) { return 100 << 30, nil }
-	for path, text := range files {
-		if other, ok := changed[path]; ok {
-			text = other
+	there := maps.Clone(files)
+	for path, text := range changed {
+		if strings.HasPrefix(path, "/") {
+			there[path] = text
 		}
+	}
+	for path, text := range there {
 		if text == "-" {
 			continue
 		}
@@ -103,7 +108,7 @@ func listen(t *testing.T, m Machine) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	for _, name := range []string{"podman.sock", "filter.sock", "handover.sock"} {
+	for _, name := range []string{"podman.sock", "filter.sock", "handover.sock", "quota.sock"} {
 		l, err := net.Listen("unix", name)
 		if err != nil {
 			t.Fatal(err)
@@ -133,6 +138,12 @@ func TestWhatIsWrong(t *testing.T) {
 	}{
 		"old kernel":           {map[string]string{"/proc/sys/kernel/osrelease": "5.10.0-x"}, "kernel", Failure, "5.10"},
 		"no cgroup v2":         {map[string]string{"/sys/fs/cgroup/cgroup.controllers": "-"}, "cgroup", Failure, "no cgroup v2"},
+		"none for Podman":      {map[string]string{delegated + "/cgroup.controllers": "pids"}, "cgroup", Failure, "sandtrap-podman.service has no controllers cpu, memory"},
+		"old crun":             {map[string]string{podman: strings.Replace(podmanSays, "1.21", "0.17", 1)}, "runtime", Warning, "0.17"},
+		"no store":             {map[string]string{"/proc/self/mounts": "/dev/vda / ext4 rw 0 0"}, "store", Failure, "not mounted"},
+		"a store of ext4":      {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data ext4 rw 0 0"}, "store", Failure, "ext4 without project quotas"},
+		"a store without them": {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data xfs rw,noquota 0 0"}, "store", Failure, "without project quotas"},
+		"a read-only store":    {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data xfs ro,prjquota 0 0"}, "store", Failure, "read-only"},
 		"no memory controller": {map[string]string{"/sys/fs/cgroup/cgroup.controllers": "cpu pids"}, "cgroup", Failure, "memory"},
 		"no user namespaces":   {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, "user-namespaces", Failure, "user.max_user_namespaces is 0"},
 		"nobody may trace":     {map[string]string{"/proc/sys/kernel/yama/ptrace_scope": "3"}, "ptrace", Failure, "is 3"},
@@ -182,6 +193,22 @@ func TestWithoutLimits(t *testing.T) {
 	m := well(t, map[string]string{"/sys/fs/cgroup/cgroup.controllers": ""})
 	m.Config.Limits.Enforcement = config.EnforcementBestEffort
 	expect(t, m, "cgroup", Warning, "best-effort")
+	m = well(t, map[string]string{"/proc/self/mounts": ""})
+	m.Config.Limits.Enforcement = config.EnforcementBestEffort
+	expect(t, m, "store", Warning, "not mounted")
+}
+
+func TestSmallStore(t *testing.T) {
+	for free, level := range map[uint64]Level{2 << 30: Failure, 10 << 30: Warning} {
+		m := well(t, nil)
+		m.Free = func(path string) (uint64, error) {
+			if strings.HasSuffix(path, storeData) {
+				return free, nil
+			}
+			return 100 << 30, nil
+		}
+		expect(t, m, "store", level, "targets of 512MiB")
+	}
 }
 
 func TestPastTheFilter(t *testing.T) {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -43,26 +44,34 @@ func atLeast(version string, major, minor int) bool {
 // needed are the controllers that limits of targets take.
 var needed = []string{"cpu", "memory", "pids"}
 
+// delegated is the group below which the pods account makes those of targets.
+const delegated = "/sys/fs/cgroup/sandtrap.slice/sandtrap-podman.service"
+
 // controllers looks whether limits can be enforced.
 func controllers(_ context.Context, m Machine) Finding {
 	there, err := m.read("/sys/fs/cgroup/cgroup.controllers")
-	missing := []string{}
-	for _, c := range needed {
-		if !contains(strings.Fields(there), c) {
-			missing = append(missing, c)
-		}
-	}
-	if err == nil && len(missing) == 0 {
-		return ok("cgroup v2 with %s", there)
-	}
-	detail := "no cgroup v2 at /sys/fs/cgroup"
-	if err == nil {
+	missing := lacking(there)
+	given, notRunning := m.read(delegated + "/cgroup.controllers")
+	var detail string
+	switch {
+	case err != nil:
+		detail = "no cgroup v2 at /sys/fs/cgroup"
+	case len(missing) > 0:
 		detail = "no controllers " + strings.Join(missing, ", ")
+	case notRunning == nil && len(lacking(given)) > 0:
+		detail = "sandtrap-podman.service has no controllers " + strings.Join(lacking(given), ", ") + " (Delegate=)"
+	default:
+		return ok("cgroup v2 with %s", there)
 	}
 	if m.Config.Limits.Enforcement == config.EnforcementBestEffort {
 		return warn("targets have no limits: keep strangers away from this machine", "%s; limits.enforcement is best-effort", detail)
 	}
 	return fail("boot with systemd.unified_cgroup_hierarchy=1, or in a container delegate the controllers", "%s", detail)
+}
+
+// lacking are the needed controllers that a list has not.
+func lacking(there string) []string {
+	return slices.DeleteFunc(slices.Clone(needed), func(c string) bool { return contains(strings.Fields(there), c) })
 }
 
 func contains(list []string, one string) bool {
@@ -130,15 +139,16 @@ const (
 	frontEnd = "sandtrap"
 	pods     = "sandtrap-pods"
 	filter   = "sandtrap-filter"
+	quota    = "sandtrap-quota"
 )
 
 func accounts(_ context.Context, m Machine) Finding {
-	for _, name := range []string{frontEnd, pods, filter} {
+	for _, name := range []string{frontEnd, pods, filter, quota} {
 		if err := m.Account(name); err != nil {
 			return fail("systemd-sysusers sandtrap.conf", "account %s is missing", name)
 		}
 	}
-	return ok("%s, %s, %s", frontEnd, pods, filter)
+	return ok("%s, %s, %s, %s", frontEnd, pods, filter, quota)
 }
 
 // leastIDs is what a target of the usual kind has, see subuid(5).

@@ -92,6 +92,9 @@ func runtime(_ context.Context, m Machine) Finding {
 		return warn("see seccomp_profile in /usr/lib/sandtrap/pods/containers/containers.conf", "the profile of targets is %s", info.Host.Security.SeccompProfile)
 	}
 	first, _, _ := strings.Cut(r.Version, "\n")
+	if !atLeast(first, 1, 8) {
+		return warn("use crun 1.8 or later: older ones were never tried", "%s", first)
+	}
 	return ok("%s", first)
 }
 
@@ -118,13 +121,13 @@ func image(ctx context.Context, m Machine) Finding {
 
 // sockets looks who may talk to Podman.
 func sockets(ctx context.Context, m Machine) Finding {
-	for _, path := range []string{podmanSocket, "/run/sandtrap-pods/filter.sock", "/run/sandtrap-pods/handover.sock"} {
+	for _, path := range []string{podmanSocket, "/run/sandtrap-pods/filter.sock", "/run/sandtrap-pods/handover.sock", "/run/sandtrap-pods/quota.sock"} {
 		info, err := os.Stat(filepath.Join(m.Root, path))
 		if err != nil {
 			return fail("systemctl enable --now sandtrap.socket", "%v", err)
 		}
 		if info.Mode()&fs.ModeSocket == 0 || info.Mode().Perm()&0o007 != 0 {
-			return fail("systemctl restart sandtrap-podman.socket sandtrap-filter.socket sandtrap-handover.socket", "%s has mode %s", path, info.Mode())
+			return fail("systemctl restart sandtrap-podman.socket sandtrap-filter.socket sandtrap-handover.socket sandtrap-quota.socket", "%s has mode %s", path, info.Mode())
 		}
 	}
 	if m.Config.Podman.Socket == podmanSocket {
@@ -134,7 +137,7 @@ func sockets(ctx context.Context, m Machine) Finding {
 }
 
 // running are the units that serve attackers.
-var running = []string{"sandtrap.socket", "sandtrap-podman.socket", "sandtrap-filter.socket", "sandtrap-handover.socket"}
+var running = []string{"sandtrap.socket", "sandtrap-podman.socket", "sandtrap-filter.socket", "sandtrap-handover.socket", "sandtrap-quota.socket"}
 
 func units(ctx context.Context, m Machine) Finding {
 	if state, _ := m.Run(ctx, "systemctl", "is-enabled", "sandtrap.socket"); state != "enabled" {

@@ -26,6 +26,11 @@ func TestLimitsAreInTheKernel(t *testing.T) {
 			t.Errorf("%s of all targets is %q, want %q", file, got, want)
 		}
 	}
+	for file, want := range map[string]string{"cpu.weight": "10000", "io.weight": "default 10000", "memory.low": "268435456"} {
+		if got := read(t, podGroup+"/api", file); got != want {
+			t.Errorf("%s of Podman itself is %q, want %q", file, got, want)
+		}
+	}
 	if got := read(t, podGroup, "memory.max"); got == "max" {
 		t.Error("all targets together have no limit of memory")
 	}

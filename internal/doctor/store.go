@@ -1,0 +1,59 @@
+package doctor
+
+import (
+	"context"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/sandtrap/sandtrap/internal/config"
+)
+
+// storeData is where the store is mounted, see sandtrap-store.service.
+const storeData = "/var/lib/pods/data"
+
+const storeHint = "see systemctl status sandtrap-store.service"
+
+// store looks whether what targets write is bounded.
+func store(_ context.Context, m Machine) Finding {
+	unbounded := fail
+	if m.Config.Limits.Enforcement == config.EnforcementBestEffort {
+		unbounded = warn
+	}
+	kind, options := m.mount(storeData)
+	switch {
+	case kind == "":
+		return unbounded(storeHint, "%s is not mounted: what targets write has no bounds", storeData)
+	case kind != "xfs" || !slices.Contains(options, "prjquota"):
+		return unbounded(storeHint, "%s is %s without project quotas: what targets write has no bounds", storeData, kind)
+	case slices.Contains(options, "ro"):
+		return fail("look in the kernel's log for why; then systemctl restart sandtrap-store.service", "%s is read-only: no target can be made", storeData)
+	}
+	free, err := m.Free(filepath.Join(m.Root, storeData))
+	if err != nil {
+		return fail(storeHint, "%v", err)
+	}
+	p, share := m.Config.Pool, uint64(m.Config.Target.Disk)
+	fit, wanted := free/share, uint64(p.MaxLeases+p.Max)
+	if fit < uint64(p.Min)+1 {
+		return fail("enlarge podman.store_size, or lower target.disk", "%s has room for %d more targets of %s", storeData, fit, m.Config.Target.Disk)
+	}
+	if fit < wanted {
+		return warn("enlarge podman.store_size, or lower target.disk or pool.max_leases", "%s has room for %d targets of %s, and %d are configured", storeData, fit, m.Config.Target.Disk, wanted)
+	}
+	return ok("xfs, %s for each target", m.Config.Target.Disk)
+}
+
+// mount is what is mounted at a path last, and how, see proc_pid_mounts(5).
+func (m Machine) mount(path string) (kind string, options []string) {
+	table, err := m.read("/proc/self/mounts")
+	if err != nil {
+		return "", nil
+	}
+	for _, line := range strings.Split(table, "\n") {
+		if f := strings.Fields(line); len(f) > 3 && f[1] == path {
+			kind, options = f[2], strings.Split(f[3], ",")
+		}
+	}
+	return kind, options
+}

@@ -18,7 +18,7 @@ MAN_SOURCES := $(wildcard man/*.md)
 MAN_PAGES   := $(MAN_SOURCES:man/%.md=build/man/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help version build run stop test test-unit test-integration test-appliance bench \
+.PHONY: help version build run stop test test-unit test-integration test-appliance test-vm bench \
 	deb rpm install man lint cover clean
 
 help: ## list the targets
@@ -59,14 +59,15 @@ run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
 stop: ## end the appliance of "make run"; nothing of it is left
 	packaging/disposable/down run
 
-test: ## unit, integration and appliance tests
+test: ## unit, integration and appliance tests, and those in a virtual machine
 	$(MAKE) test-unit
 	$(MAKE) test-integration
 	$(MAKE) test-appliance
-	@echo "make test: unit, integration and appliance tests passed"
+	$(MAKE) test-vm
+	@echo "make test: unit, integration, appliance and vm tests passed"
 
 test-unit: ## go vet and go test of all packages
-	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance" ./...
+	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance vm" ./...
 	$(GO) test $(GOFLAGS_ALL) ./...
 
 test-integration: deb ## tests against real rootless Podman in a disposable system
@@ -74,6 +75,9 @@ test-integration: deb ## tests against real rootless Podman in a disposable syst
 
 test-appliance: deb ## the installed package, with the real OpenSSH client
 	packaging/disposable/test appliance
+
+test-vm: deb ## what a stock kernel enforces, in a virtual machine
+	packaging/vm/test
 
 bench: deb ## the package beside real SSH servers, in build/bench/results.txt
 	packaging/disposable/bench

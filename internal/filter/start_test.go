@@ -5,35 +5,12 @@ import (
 	"errors"
 	"net"
 	"net/http"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/sandtrap/sandtrap/internal/helper"
+	"github.com/sandtrap/sandtrap/internal/testhelper"
 )
-
-// quotas plays the helper that bounds layers.
-func quotas(t *testing.T, answer helper.Answer) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "qu")
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	l := listen(t, socket).(*net.UnixListener)
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- helper.Serve(ctx, l, answer) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		_ = os.RemoveAll(dir)
-	})
-	return socket
-}
 
 // TestNothingStartsWithoutABound: what a container may write is bounded before it
 // starts, or it does not.
@@ -58,7 +35,7 @@ func TestNothingStartsWithoutABound(t *testing.T) {
 			asked := ""
 			policy := testPolicy
 			policy.Unlimited = tt.unlimited
-			policy.Quota = quotas(t, func(_ context.Context, client *net.UnixConn, id string) {
+			policy.Quota = testhelper.Serve(t, func(_ context.Context, client *net.UnixConn, id string) {
 				if asked = id; tt.answer != nil {
 					helper.Refuse(client, tt.answer)
 					return

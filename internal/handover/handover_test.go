@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
-	"github.com/sandtrap/sandtrap/internal/helper"
+	"github.com/sandtrap/sandtrap/internal/testhelper"
 )
 
 // roleEnv makes this test binary the first process of a container.
@@ -69,25 +69,9 @@ type site struct {
 // serve starts a server, and a container whose first process plays a role.
 func serve(t *testing.T, role string) *site {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "ho") // short: a socket's path has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	s := &site{socket: filepath.Join(dir, "s"), pidfile: filepath.Join(dir, "overlay-containers", id, "userdata", "pidfile")}
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: s.socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- helper.Serve(ctx, l, (&Server{RunRoot: dir, Patience: 300 * time.Millisecond}).Answer) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		_ = os.RemoveAll(dir)
-	})
+	dir := t.TempDir()
+	s := &site{pidfile: filepath.Join(dir, "overlay-containers", id, "userdata", "pidfile")}
+	s.socket = testhelper.Serve(t, (&Server{RunRoot: dir, Patience: 300 * time.Millisecond}).Answer)
 	if role != "" {
 		s.start(t, role)
 	}

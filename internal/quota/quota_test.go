@@ -12,37 +12,12 @@ import (
 
 	"go.uber.org/goleak"
 
-	"github.com/sandtrap/sandtrap/internal/helper"
+	"github.com/sandtrap/sandtrap/internal/testhelper"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 var layer = strings.Repeat("0123456789abcdef", 4)
-
-// serve answers clients until the test ends, and returns its socket.
-func serve(t *testing.T, answer helper.Answer) string {
-	t.Helper()
-	dir, err := os.MkdirTemp("", "qu") // short: a socket's path has 107 bytes
-	if err != nil {
-		t.Fatal(err)
-	}
-	socket := filepath.Join(dir, "s")
-	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	done := make(chan error)
-	go func() { done <- helper.Serve(ctx, l, answer) }()
-	t.Cleanup(func() {
-		cancel()
-		if err := <-done; err != nil {
-			t.Error(err)
-		}
-		_ = os.RemoveAll(dir)
-	})
-	return socket
-}
 
 func TestBoundHearsTheAnswer(t *testing.T) {
 	for name, tt := range map[string]struct{ answer, want string }{
@@ -56,7 +31,7 @@ func TestBoundHearsTheAnswer(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			asked := ""
-			socket := serve(t, func(_ context.Context, client *net.UnixConn, id string) {
+			socket := testhelper.Serve(t, func(_ context.Context, client *net.UnixConn, id string) {
 				asked = id
 				_, _ = io.WriteString(client, tt.answer)
 			})
@@ -74,7 +49,7 @@ func TestBoundHearsTheAnswer(t *testing.T) {
 }
 
 func TestBoundGivesUp(t *testing.T) {
-	socket := serve(t, func(ctx context.Context, _ *net.UnixConn, _ string) { <-ctx.Done() })
+	socket := testhelper.Serve(t, func(ctx context.Context, _ *net.UnixConn, _ string) { <-ctx.Done() })
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	if err := Bound(ctx, socket, layer); err == nil || ctx.Err() == nil {
@@ -97,7 +72,7 @@ func TestNoQuotas(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, layers := range []string{dir, filepath.Join(dir, "none")} {
-		socket := serve(t, (&Server{Layers: layers}).Answer)
+		socket := testhelper.Serve(t, (&Server{Layers: layers}).Answer)
 		if err := Bound(t.Context(), socket, layer); err == nil {
 			t.Errorf("%s: no error", layers)
 		}

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/sandtrap/sandtrap/internal/testhelper"
 )
 
 const share = 8 << 20
@@ -55,7 +57,7 @@ func newLayer(t *testing.T, layers string) string {
 func TestALayerIsBounded(t *testing.T) {
 	layers := store(t, "prjquota")
 	dir := newLayer(t, layers)
-	socket := serve(t, (&Server{Layers: layers}).Answer)
+	socket := testhelper.Serve(t, (&Server{Layers: layers}).Answer)
 	for range 2 { // a container may be started again
 		if err := Bound(t.Context(), socket, layer); err != nil {
 			t.Fatal(err)
@@ -105,7 +107,7 @@ func TestLayersThatAreNone(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			layers := store(t, "prjquota")
 			prepare(t, newLayer(t, layers))
-			socket := serve(t, (&Server{Layers: layers}).Answer)
+			socket := testhelper.Serve(t, (&Server{Layers: layers}).Answer)
 			if err := Bound(t.Context(), socket, layer); err == nil {
 				t.Error("no error")
 			}
@@ -116,7 +118,7 @@ func TestLayersThatAreNone(t *testing.T) {
 func TestAStoreWithoutQuotas(t *testing.T) {
 	layers := store(t, "noquota")
 	newLayer(t, layers)
-	socket := serve(t, (&Server{Layers: layers}).Answer)
+	socket := testhelper.Serve(t, (&Server{Layers: layers}).Answer)
 	if err := Bound(t.Context(), socket, layer); err == nil || !strings.Contains(err.Error(), errNoLimits.Error()) {
 		t.Errorf("Bound = %v", err)
 	}
@@ -133,7 +135,7 @@ func TestALinkBelow(t *testing.T) {
 	if err := os.Symlink(elsewhere, filepath.Join(dir, "diff", "link")); err != nil {
 		t.Fatal(err)
 	}
-	socket := serve(t, (&Server{Layers: layers}).Answer)
+	socket := testhelper.Serve(t, (&Server{Layers: layers}).Answer)
 	if err := Bound(t.Context(), socket, layer); err != nil {
 		t.Fatal(err)
 	}

@@ -4,6 +4,7 @@ package limits
 
 import (
 	"fmt"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -25,6 +26,15 @@ func TestLimitsAreInTheKernel(t *testing.T) {
 		if got := read(t, podGroup, file); got != want {
 			t.Errorf("%s of all targets is %q, want %q", file, got, want)
 		}
+	}
+	slice := filepath.Dir(podGroup)
+	for file, want := range map[string]string{"cpu.weight": "50", "io.weight": "default 50", "pids.max": "24576"} {
+		if got := read(t, slice, file); got != want {
+			t.Errorf("%s of the slice is %q, want %q", file, got, want)
+		}
+	}
+	if got := read(t, slice+"/sandtrap.service", "memory.low"); got != "134217728" {
+		t.Errorf("memory.low of the front end is %q", got)
 	}
 	for file, want := range map[string]string{"cpu.weight": "10000", "io.weight": "default 10000", "memory.low": "268435456"} {
 		if got := read(t, podGroup+"/api", file); got != want {

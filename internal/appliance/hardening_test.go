@@ -14,6 +14,10 @@ func TestHardening(t *testing.T) {
 		"sandtrap.service": "10", "sandtrap-filter.service": "10", "sandtrap-handover.service": "10",
 		// It runs as root, and reads a directory of the account sandtrap.
 		"sandtrap-hostkeys.service": "11",
+		// It changes an attribute of files that belong to subordinate ids.
+		"sandtrap-quota.service": "13",
+		// It mounts, for everybody.
+		"sandtrap-store.service": "58",
 		// newuidmap is setuid root, and crun makes namespaces.
 		"sandtrap-podman.service": "46",
 	} {

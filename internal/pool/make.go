@@ -204,6 +204,9 @@ func (p *Pool) boot(ctx context.Context, image podman.Image) (*container, error)
 	unlimited := p.unlimited
 	p.mu.Unlock()
 	c, err := p.createAndStart(ctx, image, unlimited)
+	if err != nil && lacksQuotas(err) {
+		return nil, hint.Wrap(err, "see systemctl status sandtrap-store.service, and limits.enforcement in sandtrap.yaml(5)")
+	}
 	if err == nil || unlimited || !lacksControllers(err) {
 		return c, err
 	}
@@ -235,6 +238,10 @@ func lacksControllers(err error) bool {
 	}
 	return false
 }
+
+// lacksQuotas reports whether a container was not started because nothing bounds what
+// it writes, see package quota. Through Podman's API that comes as words, too.
+func lacksQuotas(err error) bool { return strings.Contains(err.Error(), "bound the disk space") }
 
 func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited bool) (*container, error) {
 	name := "warm-" + ulid.Make().String()

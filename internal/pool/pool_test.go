@@ -407,6 +407,19 @@ func TestBestEffort(t *testing.T) {
 	}
 }
 
+// TestNoQuotas: where what a target writes has no bounds, the operator is told where to
+// look.
+func TestNoQuotas(t *testing.T) {
+	f := newFake()
+	f.limits = errors.New("start container: bound the disk space of layer 1: no store")
+	inBubble(t, f, nil, func(b *bubble) {
+		b.rest(time.Second)
+		if s := b.pool.Status(); s.Warm != 0 || !errors.Is(s.Failure, f.limits) || !strings.Contains(hint.Of(s.Failure), "sandtrap-store.service") {
+			b.Errorf("the pool holds %+v", s)
+		}
+	})
+}
+
 func TestBestEffortAndOtherTrouble(t *testing.T) {
 	f := newFake()
 	f.broken["start"] = errDown

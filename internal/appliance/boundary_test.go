@@ -29,10 +29,10 @@ func TestProcessLimits(t *testing.T) {
 	for _, user := range []string{"root", "debian"} {
 		got := strings.Split(strings.TrimSpace(ssh(t, user, show).stdout), "\n")
 		for i, want := range []string{
-			"Max file size 4294967296 4294967296 bytes", "Max core file size 0 0 bytes", "Max processes ",
+			"Max file size 4294967296 4294967296 bytes", "Max core file size 0 unlimited bytes", "Max processes ",
 			"Max open files 1024 4096 files", "Max locked memory 8388608 8388608 bytes", "Max msgqueue size 819200 819200 bytes",
 		} {
-			if i >= len(got) || !strings.HasPrefix(strings.TrimSpace(got[i]), want) || strings.Contains(got[i], "unlimited") {
+			if i >= len(got) || !strings.HasPrefix(strings.TrimSpace(got[i]), want) || strings.Contains(got[i], "unlimited") && !strings.Contains(want, "unlimited") {
 				t.Errorf("%s: limits %q, want %q", user, got, want)
 				break
 			}
@@ -40,7 +40,6 @@ func TestProcessLimits(t *testing.T) {
 	}
 	for command, want := range map[string]string{
 		"ulimit -Hn 4097 2>&1 || echo no":                                                                            "no",
-		"ulimit -Hc 1 2>&1 || echo no":                                                                               "no",
 		"ulimit -f unlimited 2>&1 || echo no":                                                                        "no",
 		"perl -e 'my @f; 1 while open $f[@f], q(<), q(/dev/null); print scalar @f < 1025'":                           "1",
 		"truncate -s 4294967296 /tmp/f && stat -c %s /tmp/f; rm /tmp/f":                                              "4294967296",

@@ -45,15 +45,15 @@ var keptCapabilities = []string{
 }
 
 // processLimits are the limits of setrlimit(2) that are not the machine's: those that a
-// Debian without systemd has from its kernel, and those against harm.
+// Debian without systemd has from its kernel, and those against harm. Core dumps are
+// off, as anywhere, and whoever turns them on fills their own disk; a
+// kernel.core_pattern that starts a program of the machine's heeds no limit, and
+// sandtrap doctor warns of it.
 var processLimits = []specs.POSIXRlimit{
 	// The kernel's own, INR_OPEN_CUR and INR_OPEN_MAX.
 	{Type: "nofile", Soft: 1024, Hard: 4096},
 	// What would be larger is a sparse file, made to harm whoever copies it.
 	{Type: "fsize", Soft: maxFile, Hard: maxFile},
-	// No dumps. A kernel.core_pattern that starts a program of the machine's does not
-	// heed this: sandtrap doctor warns of it.
-	{Type: "core"},
 	{Type: "memlock", Soft: 8 << 20, Hard: 8 << 20},
 }
 

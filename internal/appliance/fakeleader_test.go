@@ -63,7 +63,7 @@ type lie struct {
 
 // tooLate are lies after the command has ended, whose client may have got all that
 // it wanted.
-var tooLate = []string{"exit-twice", "failed-after-exit"}
+var tooLate = []string{"exit-twice", "failed-after-exit", "stray-descriptors"}
 
 // liar is the leader of one container.
 type liar struct {

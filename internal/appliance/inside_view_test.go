@@ -138,6 +138,8 @@ var replacements = []struct {
 	{regexp.MustCompile(`\b((Mon|Tue|Wed|Thu|Fri|Sat|Sun) )?(Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) +[0-9]{1,2}( +[0-9:]+)?( \+[0-9]{4})?( 20[0-9]{2})?\b`), "TIME"},
 	{regexp.MustCompile(`\b[0-9]{2}:[0-9]{2}(:[0-9]{2})?\b`), "TIME"},
 	{regexp.MustCompile(`\b[0-9]+\.[0-9]{2}s\b`), "SECONDS"},
+	// w(1) cannot tell for a process that has just ended.
+	{regexp.MustCompile(`(SECONDS|\?) (SECONDS|\?) w -h$`), "SECONDS SECONDS w -h"},
 	{regexp.MustCompile(`SOURCE [0-9]+ 22(22|03)?\b`), "SOURCE PORT 22"},
 	{regexp.MustCompile(`SOURCE [0-9]+ 127.0.0.1 22(22|03)?\b`), "SOURCE PORT 127.0.0.1 22"},
 	{regexp.MustCompile(`\bport [0-9]+\b`), "port PORT"},

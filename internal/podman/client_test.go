@@ -59,6 +59,9 @@ func TestContainerLife(t *testing.T) {
 		t.Fatal(err)
 	}
 	id := fakeContainer(t, c)
+	if confined, err := c.Confined(ctx, id); err != nil || !confined {
+		t.Errorf("Confined = %v, %v", confined, err)
+	}
 	if running, err := c.Running(ctx, id); err != nil || !running {
 		t.Errorf("Running = %v, %v", running, err)
 	}
@@ -101,6 +104,10 @@ var calls = map[string]func(context.Context, *Client) error{
 	"rename": func(ctx context.Context, c *Client) error { return c.Rename(ctx, "id", "name") },
 	"stop":   func(ctx context.Context, c *Client) error { return c.Stop(ctx, "id") },
 	"remove": func(ctx context.Context, c *Client) error { return c.Remove(ctx, "id") },
+	"confined": func(ctx context.Context, c *Client) error {
+		_, err := c.Confined(ctx, "id")
+		return err
+	},
 	"running": func(ctx context.Context, c *Client) error {
 		_, err := c.Running(ctx, "id")
 		return err

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/containers/podman/v5/pkg/bindings/containers"
@@ -197,6 +198,19 @@ func (c *Client) Running(ctx context.Context, id string) (bool, error) {
 		return false, wrap(err, "inspect container %.12s", id)
 	}
 	return data.State != nil && data.State.Running, nil
+}
+
+// Confined reports whether a container that runs has a cgroup of its own. Podman that
+// may make none, as without Delegate= in systemd.resource-control(5), starts a container
+// in its own group and says nothing: no limit holds there.
+func (c *Client) Confined(ctx context.Context, id string) (bool, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	data, err := containers.Inspect(ctx, id, nil)
+	if err != nil {
+		return false, wrap(err, "inspect container %.12s", id)
+	}
+	return data.State != nil && strings.HasSuffix(data.State.CgroupPath, "/"+id), nil
 }
 
 // Container is one line of List.

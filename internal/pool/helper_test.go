@@ -56,6 +56,7 @@ type fake struct {
 	image  podman.Image         // there is one
 	spec   podman.Spec          // the latest
 	limits error                // what Start answers for a container with limits
+	loose  bool                 // containers start without a cgroup of their own
 	names  map[string]string    // names of removed containers by id
 	born   map[string]time.Time // when each was created
 	sizes  map[string]int64
@@ -233,6 +234,15 @@ func (f *fake) Running(ctx context.Context, id string) (bool, error) {
 	defer f.mu.Unlock()
 	b, err := f.find(id)
 	return err == nil && b.Running, err
+}
+
+func (f *fake) Confined(ctx context.Context, id string) (bool, error) {
+	if err := f.enter(ctx, "group", id); err != nil {
+		return false, err
+	}
+	defer f.mu.Unlock()
+	_, err := f.find(id)
+	return err == nil && !f.loose, err
 }
 
 func (f *fake) List(ctx context.Context, label string) ([]podman.Container, error) {

@@ -239,6 +239,15 @@ func lacksControllers(err error) bool {
 	return false
 }
 
+// confined fails for a container that started although its limits do not hold.
+func (p *Pool) confined(ctx context.Context, id string) error {
+	ok, err := p.podman.Confined(ctx, id)
+	if err == nil && !ok {
+		err = fmt.Errorf("start container %.12s: it has no cgroup of its own, and so no limits", id)
+	}
+	return err
+}
+
 // lacksQuotas reports whether a container was not started because nothing bounds what
 // it writes, see package quota. Through Podman's API that comes as words, too.
 func lacksQuotas(err error) bool { return strings.Contains(err.Error(), "bound the disk space") }
@@ -255,7 +264,10 @@ func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited
 	p.adopt(c, making)
 	p.took()
 	p.mu.Unlock()
-	if err := p.podman.Start(ctx, id); err != nil {
+	if err = p.podman.Start(ctx, id); err == nil && !unlimited {
+		err = p.confined(ctx, id)
+	}
+	if err != nil {
 		p.discard(c, making, "did not start")
 		return nil, err
 	}

@@ -34,6 +34,7 @@ type Podman interface {
 	Stop(ctx context.Context, id string) error
 	Remove(ctx context.Context, id string) error
 	Running(ctx context.Context, id string) (bool, error)
+	Confined(ctx context.Context, id string) (bool, error)
 	List(ctx context.Context, label string) ([]podman.Container, error)
 	ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error)
 	Size(ctx context.Context, id string) (int64, error)

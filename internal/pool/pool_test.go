@@ -407,6 +407,24 @@ func TestBestEffort(t *testing.T) {
 	}
 }
 
+// TestLimitsThatDoNotHold: a container that started without a group of its own has
+// none, whatever Podman was asked for.
+func TestLimitsThatDoNotHold(t *testing.T) {
+	for _, bestEffort := range []bool{true, false} {
+		f := newFake()
+		f.loose = true
+		inBubble(t, f, func(c *Config) { c.BestEffort, c.Burst = bestEffort, 1 }, func(b *bubble) {
+			b.rest(time.Minute)
+			s := b.pool.Status()
+			if bestEffort {
+				b.expect(Status{Warm: 3, Goal: 3, Unlimited: true})
+			} else if s.Warm != 0 || s.Failure == nil || !strings.Contains(hint.Of(s.Failure), "controllers") || len(f.ids()) > 1 {
+				b.Errorf("the pool holds %+v, and Podman %q", s, f.ids())
+			}
+		})
+	}
+}
+
 // TestNoQuotas: where what a target writes has no bounds, the operator is told where to
 // look.
 func TestNoQuotas(t *testing.T) {

@@ -90,10 +90,11 @@ func (f *fakePodman) Remove(_ context.Context, id string) error {
 	return nil
 }
 
-func (f *fakePodman) Start(context.Context, string) error           { return nil }
-func (f *fakePodman) StartAgain(context.Context, string) error      { return nil }
-func (f *fakePodman) Running(context.Context, string) (bool, error) { return true, nil }
-func (f *fakePodman) Size(context.Context, string) (int64, error)   { return 0, nil }
+func (f *fakePodman) Start(context.Context, string) error            { return nil }
+func (f *fakePodman) StartAgain(context.Context, string) error       { return nil }
+func (f *fakePodman) Running(context.Context, string) (bool, error)  { return true, nil }
+func (f *fakePodman) Confined(context.Context, string) (bool, error) { return true, nil }
+func (f *fakePodman) Size(context.Context, string) (int64, error)    { return 0, nil }
 
 func (f *fakePodman) Left(context.Context) (podman.Left, error)                { return podman.Left{}, nil }
 func (f *fakePodman) List(context.Context, string) ([]podman.Container, error) { return nil, nil }

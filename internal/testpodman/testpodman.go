@@ -284,7 +284,7 @@ func (s *Service) container(w http.ResponseWriter, r *http.Request, id, verb str
 		c.Name = r.URL.Query().Get("name")
 		Reply(w, http.StatusNoContent, nil)
 	case "json":
-		data := map[string]any{"Id": id, "Name": c.Name, "State": map[string]any{"Running": c.Running}}
+		data := map[string]any{"Id": id, "Name": c.Name, "State": map[string]any{"Running": c.Running, "CgroupPath": "/pods.service/" + id}}
 		if r.URL.Query().Get("size") == "true" {
 			data["SizeRw"] = 4096
 		}

@@ -50,7 +50,11 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "start the appliance:", err)
 		os.Exit(1)
 	}
-	os.Exit(m.Run())
+	status := m.Run()
+	// Tests of other packages may follow.
+	_ = os.Remove(dropIn)
+	_ = exec.Command("systemctl", "reload-or-restart", "sandtrap-store.service", "sandtrap.service").Run()
+	os.Exit(status)
 }
 
 func start() error {

@@ -44,6 +44,7 @@ const podmanSays = `{"host":{"ociRuntime":{"name":"crun","version":"crun version
 var answers = map[string]string{
 	"systemctl --version": "systemd 257 (257.7-1)\n+PAM", "systemctl is-enabled": "enabled", "systemctl is-active": "active",
 	"systemctl show -P Listen": "0.0.0.0:22 (Stream)\n[::]:22 (Stream)", "systemctl show -P ActiveState": "inactive\n\ninactive",
+	"systemctl show -P DelegateControllers":                   "cpu cpuset io memory pids",
 	"podman --url unix:///run/sandtrap-pods/podman.sock info": podmanSays, "podman --url unix:///run/sandtrap-pods/podman.sock image": "0123456789abcdef0123",
 	"timedatectl": "yes",
 }
@@ -138,7 +139,7 @@ func TestWhatIsWrong(t *testing.T) {
 	}{
 		"old kernel":           {map[string]string{"/proc/sys/kernel/osrelease": "5.10.0-x"}, "kernel", Failure, "5.10"},
 		"no cgroup v2":         {map[string]string{"/sys/fs/cgroup/cgroup.controllers": "-"}, "cgroup", Failure, "no cgroup v2"},
-		"none for Podman":      {map[string]string{delegated + "/cgroup.controllers": "pids"}, "cgroup", Failure, "sandtrap-podman.service has no controllers cpu, memory"},
+		"none for Podman":      {map[string]string{"systemctl show -P DelegateControllers": "pids"}, "cgroup", Failure, "sandtrap-podman.service is not delegated cpu, memory"},
 		"old crun":             {map[string]string{podman: strings.Replace(podmanSays, "1.21", "0.17", 1)}, "runtime", Warning, "0.17"},
 		"no store":             {map[string]string{"/proc/self/mounts": "/dev/vda / ext4 rw 0 0"}, "store", Failure, "not mounted"},
 		"a store of ext4":      {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data ext4 rw 0 0"}, "store", Failure, "ext4 without project quotas"},

@@ -44,22 +44,19 @@ func atLeast(version string, major, minor int) bool {
 // needed are the controllers that limits of targets take.
 var needed = []string{"cpu", "memory", "pids"}
 
-// delegated is the group below which the pods account makes those of targets.
-const delegated = "/sys/fs/cgroup/sandtrap.slice/sandtrap-podman.service"
-
 // controllers looks whether limits can be enforced.
-func controllers(_ context.Context, m Machine) Finding {
+func controllers(ctx context.Context, m Machine) Finding {
 	there, err := m.read("/sys/fs/cgroup/cgroup.controllers")
 	missing := lacking(there)
-	given, notRunning := m.read(delegated + "/cgroup.controllers")
+	given, unknown := m.Run(ctx, "systemctl", "show", "-P", "DelegateControllers", "sandtrap-podman.service")
 	var detail string
 	switch {
 	case err != nil:
 		detail = "no cgroup v2 at /sys/fs/cgroup"
 	case len(missing) > 0:
 		detail = "no controllers " + strings.Join(missing, ", ")
-	case notRunning == nil && len(lacking(given)) > 0:
-		detail = "sandtrap-podman.service has no controllers " + strings.Join(lacking(given), ", ") + " (Delegate=)"
+	case unknown == nil && len(lacking(given)) > 0:
+		detail = "sandtrap-podman.service is not delegated " + strings.Join(lacking(given), ", ") + " (Delegate=)"
 	default:
 		return ok("cgroup v2 with %s", there)
 	}

@@ -65,13 +65,13 @@ func TestHostsThatCannot(t *testing.T) {
 		t.Run(host.name, func(t *testing.T) {
 			must(t, "systemctl", "stop", "sandtrap.socket", "sandtrap.service")
 			since := time.Now().Format("2006-01-02 15:04:05")
-			host.change(t)
 			defer func() {
 				must(t, "systemctl", "stop", "sandtrap.service")
 				host.undo(t)
 				must(t, "systemctl", "start", "sandtrap.socket", "sandtrap.service")
 				logIn(t).does("true")
 			}()
+			host.change(t)
 			must(t, "systemctl", "start", "--no-block", "sandtrap.service")
 			eventually(t, func() error {
 				out := must(t, "journalctl", "-u", "sandtrap", "-o", "cat", "--no-pager", "--since", since)

@@ -5,6 +5,7 @@ package appliance
 import (
 	"bytes"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
@@ -96,6 +97,34 @@ func (u *upload) check(t *testing.T) {
 	if err := u.end(t); err != nil || !strings.HasPrefix(u.out.String(), u.sum) {
 		t.Errorf("the upload ended with %v and has hash %s, want %s", err, u.out.String(), u.sum)
 	}
+}
+
+// TestEverythingOfPodmanIsKilled: when Podman, the monitors and all containers are
+// killed at once, sessions end, and the next ones are served without anybody's doing.
+func TestEverythingOfPodmanIsKilled(t *testing.T) {
+	lost := startCommand(t, dial(t, freshSource(), "root"), "echo here; sleep 600")
+	if err := eventually(lost.out.has("here\n")); err != nil {
+		t.Fatal(err)
+	}
+	must(t, "systemctl", "kill", "--kill-whom=all", "--signal=KILL", "sandtrap-podman.service")
+	if err := lost.end(t); err == nil {
+		t.Error("a session outlived its container")
+	}
+	if err := eventually(func() error {
+		c, err := dialErr(freshSource(), "root", patience)
+		if err != nil {
+			return err
+		}
+		defer c.Close()
+		out, err := run(c, "echo again")
+		if err == nil && out != "again\n" {
+			err = errors.New(out)
+		}
+		return err
+	}); err != nil {
+		t.Error(err)
+	}
+	settles(t)
 }
 
 // Sessions of images without a leader end with Podman's service, in good order.

@@ -1,4 +1,4 @@
-//go:build !appliance && !vm
+//go:build !appliance
 
 package escape
 

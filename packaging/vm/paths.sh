@@ -2,6 +2,7 @@
 # system, whose helpers they use.
 
 disposable=$(cd "$(dirname "${BASH_SOURCE[0]}")/../disposable" && pwd)
+# shellcheck source=../disposable/paths.sh
 . "$disposable/paths.sh"
 here=$checkout/packaging/vm
 

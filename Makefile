@@ -59,12 +59,11 @@ run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
 stop: ## end the appliance of "make run"; nothing of it is left
 	packaging/disposable/down run
 
-test: ## unit, integration and appliance tests, and those in a virtual machine
+test: ## unit, integration and appliance tests
 	$(MAKE) test-unit
 	$(MAKE) test-integration
 	$(MAKE) test-appliance
-	$(MAKE) test-vm
-	@echo "make test: unit, integration, appliance and vm tests passed"
+	@echo "make test: unit, integration and appliance tests passed"
 
 test-unit: ## go vet and go test of all packages
 	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance vm" ./...

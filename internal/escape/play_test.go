@@ -82,7 +82,7 @@ var plays = []func(t *testing.T, o *outside, s *session){
 	},
 	func(t *testing.T, o *outside, s *session) {
 		before := stoppedContainers(t)
-		s.run(t, nil, "truncate -s 1000G /root/big")
+		s.run(t, nil, "for i in $(seq 100); do truncate -s 4G /root/big$i; done")
 		s.gone = true
 		s.logout()
 		s.sealed(t)

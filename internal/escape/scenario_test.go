@@ -23,6 +23,6 @@ var scenarios = []scenario{
 	{"as many processes as there may be, then a new one", "an answer, whatever it is"},
 	{"all shells are a symbolic link to /dev/zero", "an answer, whatever it is"},
 	{"/dev/ptmx and /dev/pts are something else, then a terminal", "an answer, whatever it is"},
-	{"a file of a thousand GiB with nothing in it", "only its own container goes, those of other sessions stay"},
+	{"files of four hundred GiB with nothing in them", "only its own container goes, those of other sessions stay"},
 	{"the session leader's program is another", "a login from the same source in the same target"},
 }

@@ -110,6 +110,16 @@ type Channel struct {
 	Transfers []Transfer `json:"transfers,omitempty"`
 	// TransfersOmitted counts files beyond those that the caller kept.
 	TransfersOmitted int `json:"transfers_omitted,omitempty"`
+	// Commands are the lines that were typed at a terminal, as far as they can be told.
+	Commands []Command `json:"commands,omitempty"`
+	// CommandsOmitted counts lines beyond those that the caller kept.
+	CommandsOmitted int `json:"commands_omitted,omitempty"`
+}
+
+// Command is one line that was entered.
+type Command struct {
+	Time time.Time `json:"time"` // of its end
+	Text Text      `json:"text"`
 }
 
 // Transfer is a file that was transferred, whole or in part. The fields are those

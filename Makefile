@@ -18,7 +18,7 @@ MAN_SOURCES := $(wildcard man/*.md)
 MAN_PAGES   := $(MAN_SOURCES:man/%.md=build/man/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help version build run stop test test-unit test-integration test-appliance test-vm bench \
+.PHONY: help version build run stop test test-unit test-browser test-integration test-appliance test-vm bench \
 	deb rpm install man lint cover clean
 
 help: ## list the targets
@@ -59,15 +59,20 @@ run: deb ## a disposable appliance with the real package, at 127.0.0.1:2222
 stop: ## end the appliance of "make run"; nothing of it is left
 	packaging/disposable/down run
 
-test: ## unit, integration and appliance tests
+test: ## unit, browser, integration and appliance tests
 	$(MAKE) test-unit
+	$(MAKE) test-browser
 	$(MAKE) test-integration
 	$(MAKE) test-appliance
-	@echo "make test: unit, integration and appliance tests passed"
+	@echo "make test: unit, browser, integration and appliance tests passed"
 
 test-unit: ## go vet and go test of all packages
-	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance vm" ./...
+	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance vm browser" ./...
 	$(GO) test $(GOFLAGS_ALL) ./...
+
+test-browser: ## the page of "sandtrap report" in Chromium
+	packaging/disposable/tools chromium
+	$(GO) test -trimpath -tags "$(PODMAN_TAGS) browser" -run 'InBrowser|Screenshot' -v ./internal/report
 
 test-integration: deb ## tests against real rootless Podman in a disposable system
 	packaging/disposable/test integration

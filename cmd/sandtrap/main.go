@@ -48,11 +48,11 @@ func run(args []string, out, err io.Writer) int {
 	root.SetErr(err)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	return report(root.ExecuteContext(ctx), err)
+	return conclude(root.ExecuteContext(ctx), err)
 }
 
-// report writes what went wrong, if anything did, and returns the exit code.
-func report(failure error, err io.Writer) int {
+// conclude writes what went wrong, if anything did, and returns the exit code.
+func conclude(failure error, err io.Writer) int {
 	if failure != nil && !errors.Is(failure, context.Canceled) {
 		fmt.Fprintf(err, "sandtrap: %s\n", term.Printable(failure.Error()))
 		if text := hint.Of(failure); text != "" {
@@ -94,7 +94,7 @@ func newRoot(g *globals) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(g), newHostKeys(g), newList(g), newShow(g), newReplay(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
+	root.AddCommand(newServe(g), newHostKeys(g), newList(g), newShow(g), newReplay(g), newReport(g), newExport(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)
 	return root
 }

@@ -89,7 +89,7 @@ func TestFailure(t *testing.T) {
 	}
 	for _, tt := range tests {
 		var diagnostics bytes.Buffer
-		if code := report(tt.err, &diagnostics); code != tt.code || diagnostics.String() != tt.want {
+		if code := conclude(tt.err, &diagnostics); code != tt.code || diagnostics.String() != tt.want {
 			t.Errorf("%s: exit code %d, err %q", tt.name, code, diagnostics.String())
 		}
 	}

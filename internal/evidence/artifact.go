@@ -21,6 +21,9 @@ const (
 // hashName is how artifacts are called: SHA-256 in lower case.
 var hashName = regexp.MustCompile(`^[0-9a-f]{64}$`)
 
+// IsHash reports whether s is what artifacts are called.
+func IsHash(s string) bool { return hashName.MatchString(s) }
+
 // ArtifactPath returns the path below the state directory of the artifact with a
 // hash in lower-case hexadecimal.
 func ArtifactPath(sha256 string) string {

@@ -68,6 +68,9 @@ func open(dir string) (*Store, error) {
 	return &Store{path: abs, root: root}, nil
 }
 
+// Root confines access to the state directory; nil where nothing was ever recorded.
+func (s *Store) Root() *os.Root { return s.root }
+
 // Free is how much is free for us on the file system of the state directory, in bytes;
 // see statvfs(3).
 func (s *Store) Free() (int64, error) {

@@ -1,0 +1,79 @@
+package export
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
+)
+
+// ErrOpen means that a session still goes on, so that nothing of it is final.
+var ErrOpen = errors.New("session is still open")
+
+// AddSession adds a session's directory and the artifacts it brought, below the names
+// that they have in the state directory. dir is the session's directory below that.
+// It returns the artifacts that are not there any more.
+func AddSession(b *Bag, state *os.Root, dir string, s evidence.Session) (missing []string, err error) {
+	if s.State == evidence.StateOpen {
+		return nil, fmt.Errorf("export session %s: %w", s.ID, ErrOpen)
+	}
+	err = fs.WalkDir(state.FS(), dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil || !d.Type().IsRegular() {
+			return err // what else is there is not ours
+		}
+		return addFile(b, state, name)
+	})
+	if err != nil {
+		return nil, fmt.Errorf("export session %s: %w", s.ID, err)
+	}
+	for _, hash := range artifacts(s) {
+		name := evidence.ArtifactPath(hash)
+		switch err := addFile(b, state, name); {
+		case errors.Is(err, fs.ErrNotExist):
+			missing = append(missing, hash)
+		case err != nil:
+			return missing, fmt.Errorf("export session %s: %w", s.ID, err)
+		}
+	}
+	return missing, nil
+}
+
+// artifacts are the hashes of what a session brought, each once.
+func artifacts(s evidence.Session) []string {
+	var hashes []string
+	seen := make(map[string]bool)
+	for _, c := range s.Channels {
+		for _, t := range c.Transfers {
+			if evidence.IsHash(t.Artifact) && !seen[t.Artifact] {
+				seen[t.Artifact] = true
+				hashes = append(hashes, t.Artifact)
+			}
+		}
+	}
+	return hashes
+}
+
+func addFile(b *Bag, state *os.Root, name string) error {
+	if b.Has(name) {
+		return nil
+	}
+	st, err := state.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !st.Mode().IsRegular() {
+		return &fs.PathError{Op: "export", Path: path.Base(name), Err: errors.New("no regular file")}
+	}
+	f, err := state.Open(name)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if st, err = f.Stat(); err != nil {
+		return err
+	}
+	return b.Add(name, st.Size(), st.ModTime(), f)
+}

@@ -25,6 +25,8 @@ const (
 	SessionFail    Kind = "session.fail"
 	SessionClose   Kind = "session.close"
 	SessionRecover Kind = "session.recover"
+	SessionSeal    Kind = "session.seal"
+	SessionRemove  Kind = "session.remove"
 	ChannelOpen    Kind = "channel.open"
 	ChannelDeny    Kind = "channel.deny"
 	ChannelTimeout Kind = "channel.timeout"
@@ -49,6 +51,7 @@ const (
 	StorageOK      Kind = "storage.ok"
 	EventsOmit     Kind = "events.omit"
 	EventsRemove   Kind = "events.remove"
+	ArtifactRemove Kind = "artifact.remove"
 )
 
 // Severity is the syslog priority an event is logged with; see syslog(3).
@@ -98,6 +101,8 @@ var Catalog = []Definition{
 	{SessionFail, "a1941bdcdb6a4b999c0e80e7564ddbcc", Error, "Session could not be served", []string{"stage", "error"}},
 	{SessionClose, "11217afb5e8f4686ace7d76587580e78", Notice, "Session closed", []string{"duration_ms", "channels", "input_bytes", "output_bytes", "container", "reason"}},
 	{SessionRecover, "988d1e8220a14f2ab47a6a1142bebd98", Warning, "Session left open by a crash was recovered", []string{"recovered_session"}},
+	{SessionSeal, "7dd2fa088cd24ff2af381d17bfd60c28", Info, "Session sealed", []string{"sequence", "sha256", "chain_sha256"}},
+	{SessionRemove, "b1faa4e6b6df424da756ae40d01c742b", Notice, "Session removed", []string{"reason", "sequence", "sha256", "chain_sha256"}},
 	{ChannelOpen, "2c1ea9270acb4687b3d14ea25d16d2fb", Info, "Channel opened", []string{"channel", "channel_type"}},
 	{ChannelDeny, "a306a457e39a4c0e84f75e33cfd104f5", Notice, "Channel refused", []string{"channel_type", "reason", "payload"}},
 	{ChannelTimeout, "44c456d811ac414e868a35d0d70f04a9", Notice, "Channel closed after silence", []string{"channel", "channel_type", "silence_ms"}},
@@ -122,6 +127,7 @@ var Catalog = []Definition{
 	{StorageOK, "b94d8c85b69a46a6a97d6fe68536843b", Notice, "Enough space for recordings again", []string{"free_bytes", "limit_bytes"}},
 	{EventsOmit, "75880b0a4d724502a156b9de3e56eb99", Warning, "Events were left out", []string{"omitted", "kinds"}},
 	{EventsRemove, "a8274756177947949c4718adcb934881", Warning, "Old event file removed", []string{"file", "size_bytes"}},
+	{ArtifactRemove, "ee56829f2190494597680844a66ad7ac", Notice, "Artifact removed", []string{"artifact", "reason", "sequence", "chain_sha256"}},
 }
 
 var definitions = func() map[Kind]*Definition {

@@ -25,19 +25,19 @@ func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string
 	names, damage := record.Names(root)
 	known := make(map[string]int)
 	for i, c := range session.Channels {
-		raw := c.Recording.Raw
-		if raw == "" {
+		name, ok := record.NameOf(c.Recording.Raw)
+		if !ok {
 			// Saved before its recording was made.
-			raw = fmt.Sprintf("channel-%d.raw", c.ID)
+			name = fmt.Sprintf("channel-%d", c.ID)
 		}
-		known[raw] = i
+		known[name] = i
 	}
 	for _, name := range names {
 		if strings.HasPrefix(name, ForwardPrefix) {
 			damage = errors.Join(damage, matchForward(root, session, name, read))
 			continue
 		}
-		i, ok := known[name+".raw"]
+		i, ok := known[name]
 		if ok && !session.Channels[i].Recording.End.IsZero() {
 			continue
 		}

@@ -17,6 +17,9 @@ const (
 	sessionFile = "session.json"
 	newFile     = "session.json.new"
 
+	// SealFile is the last file that a session gets: one that has it is sealed.
+	SealFile = "SHA256SUMS.sig"
+
 	// maxSession bounds session.json, in bytes.
 	maxSession = 16 << 20
 )
@@ -39,6 +42,18 @@ func (d *Dir) Root() *os.Root { return d.root }
 
 // Path returns the directory's path below the state directory.
 func (d *Dir) Path() string { return d.path }
+
+// ID returns the session's.
+func (d *Dir) ID() string { return d.id }
+
+// Load reads session.json.
+func (d *Dir) Load() (Session, error) {
+	s, err := load(d.root, d.id)
+	if err != nil {
+		return Session{}, fmt.Errorf("read session %s: %w", d.id, err)
+	}
+	return s, nil
+}
 
 // Save replaces session.json, with Version and ID filled in; when it fails the
 // old one is whole. A process that dies loses nothing that was saved. A machine

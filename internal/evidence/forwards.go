@@ -41,7 +41,7 @@ func port(digits string) uint32 {
 // matchForward finds the forward of a recording, or makes one for it.
 func matchForward(root *os.Root, session *Session, name string, read func(*os.Root, string) (record.Info, error)) error {
 	for i := range session.Forwards {
-		if session.Forwards[i].Recording.Raw == name+".raw" {
+		if known, ok := record.NameOf(session.Forwards[i].Recording.Raw); ok && known == name {
 			return nil // it was written down at its end
 		}
 	}

@@ -9,8 +9,9 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// pinFile marks a session whose container is kept whatever its age.
-const pinFile = "pinned"
+// PinFile marks a session whose container is kept whatever its age. It comes and goes,
+// and no seal covers it.
+const PinFile = "pinned"
 
 // Pin keeps the container of a session from being removed to make room, until
 // Unpin. name is as for Find; the session's id is returned. Pinning twice is no
@@ -41,7 +42,7 @@ func (s *Store) atPin(name string, do func(pin string) error) (id string, err er
 	if err != nil {
 		return "", err
 	}
-	if err := do(path.Join(dirOf(session), pinFile)); err != nil {
+	if err := do(path.Join(dirOf(session), PinFile)); err != nil {
 		return "", fmt.Errorf("pin or unpin session %s: %w", session.ID, err)
 	}
 	return session.ID, nil
@@ -67,6 +68,6 @@ func (s *Store) Keeps(id string) bool {
 	if err != nil || session.State == StateOpen {
 		return true
 	}
-	_, err = s.root.Lstat(path.Join(dirOf(session), pinFile))
+	_, err = s.root.Lstat(path.Join(dirOf(session), PinFile))
 	return err == nil
 }

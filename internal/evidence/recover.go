@@ -30,6 +30,9 @@ func (s *Store) Recover(now time.Time) ([]Session, error) {
 		errs = append(errs, err)
 	}
 	err := s.walk(context.Background(), noTime, nil, func(dir string) bool {
+		if s.Sealed(dir) {
+			return true
+		}
 		session, err := s.load(dir)
 		switch {
 		case errors.Is(err, os.ErrNotExist), err == nil && session.State == StateOpen:
@@ -117,6 +120,12 @@ func recoverChannels(root *os.Root, session *Session, now time.Time) (end time.T
 		}
 	}
 	return earlier(end, now), damage
+}
+
+// Sealed reports whether a session, by the path of its directory, has got its last file.
+func (s *Store) Sealed(dir string) bool {
+	_, err := s.root.Lstat(path.Join(dir, SealFile))
+	return err == nil
 }
 
 func earlier(a, b time.Time) time.Time {

@@ -123,6 +123,23 @@ func (s *Store) syncNames(day string) error {
 	return err
 }
 
+// Root confines access to the state directory. It is nil where nothing was ever
+// recorded.
+func (s *Store) Root() *os.Root { return s.root }
+
+// OpenDir opens a session's directory by its path below the state directory, which is
+// Dir.Path. The error wraps fs.ErrNotExist where it is gone.
+func (s *Store) OpenDir(dir string) (*Dir, error) { return s.openDir(dir) }
+
+// PathOf returns the path below the state directory of the session with an id.
+func PathOf(id string) (string, error) {
+	if !isID(id) {
+		return "", fmt.Errorf("%q is no ULID", id)
+	}
+	parsed, _ := ulid.ParseStrict(id)
+	return dirOf(Session{ID: id, Start: parsed.Timestamp()}), nil
+}
+
 // openDir opens a session's directory by its path below the state directory.
 func (s *Store) openDir(dir string) (*Dir, error) {
 	st, err := s.root.Lstat(dir)

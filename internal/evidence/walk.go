@@ -107,6 +107,15 @@ func isNumber(s string, digits int) bool {
 	return len(s) == digits && strings.Trim(s, "0123456789") == ""
 }
 
+// Dirs visits the paths of all sessions below the state directory, the newest first,
+// until visit returns false. Nothing of them is read.
+func (s *Store) Dirs(ctx context.Context, problem func(Problem), visit func(dir string) bool) error {
+	if err := s.walk(ctx, noTime, problem, visit); err != nil {
+		return fmt.Errorf("find sessions: %w", err)
+	}
+	return nil
+}
+
 // Each visits the sessions that started at or after since (zero for all), the
 // newest first, until visit returns false. What cannot be read is passed over.
 func (s *Store) Each(ctx context.Context, since time.Time, visit func(Session) bool) error {

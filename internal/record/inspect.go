@@ -27,18 +27,18 @@ type Info struct {
 // Inspect reads the recording with the given Options.Name and sums it up,
 // without the help of the process that wrote it. A torn tail is normal after a
 // crash; the error wraps ErrCorrupt or ErrFormat for other damage, and Info
-// then holds what was read before it.
-func Inspect(dir *os.Root, name string) (Info, error) {
-	info := Info{Summary: Summary{Raw: name + ".raw", Cast: name + ".cast"}}
+// then holds what could be read.
+func Inspect(dir *os.Root, name string) (info Info, err error) {
+	info = Info{Summary: Summary{Raw: name + rawSuffix, Cast: name + ".cast"}}
 	if st, err := dir.Lstat(info.Summary.Cast); err == nil && st.Mode().IsRegular() {
 		info.Summary.CastBytes = st.Size()
 	}
-	f, err := openRegular(dir, info.Summary.Raw, os.O_RDONLY)
+	f, err := openLog(dir, info.Summary.Raw)
 	if err != nil {
 		return info, err
 	}
 	defer f.Close()
-	if st, err := f.Stat(); err == nil {
+	if st, err := f.file.Stat(); err == nil {
 		info.Summary.RawBytes = st.Size()
 		info.Summary.End = st.ModTime().UTC()
 	}
@@ -46,12 +46,20 @@ func Inspect(dir *os.Root, name string) (Info, error) {
 	if err != nil {
 		return info, fmt.Errorf("inspect %s: %w", info.Summary.Raw, err)
 	}
+	if f.decoder != nil {
+		info.Summary.Raw += CompressedSuffix
+		defer func() { info.Summary.RawBytes = r.Offset() }()
+	}
 	info.Summary.Start = r.Start()
+	var damage error
 	for {
 		f, err := r.Next()
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-			return info, nil
+			return info, damage
+		case errors.Is(err, ErrCorrupt) && r.Skip():
+			damage = cmp.Or(damage, fmt.Errorf("inspect %s: %w", info.Summary.Raw, err))
+			continue
 		case err != nil:
 			return info, fmt.Errorf("inspect %s: %w", info.Summary.Raw, err)
 		}
@@ -139,10 +147,11 @@ func trimCast(dir *os.Root, name string) error {
 	return nil
 }
 
-// Open opens the raw log of the given file name for reading.
-// The caller closes the returned file.
+// Open opens the raw log of the given file name for reading, whether it is compressed
+// or not; one that has been compressed since answers to its old name. The caller
+// closes the returned file.
 func Open(dir *os.Root, name string) (*Reader, io.Closer, error) {
-	f, err := openRegular(dir, name, os.O_RDONLY)
+	f, err := openLog(dir, name)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -184,7 +193,7 @@ func Names(dir *os.Root) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), ".raw"); ok && e.Type().IsRegular() {
+		if name, ok := NameOf(e.Name()); ok && e.Type().IsRegular() {
 			names = append(names, name)
 		}
 	}
@@ -192,5 +201,11 @@ func Names(dir *os.Root) ([]string, error) {
 		// channel-10 comes after channel-9.
 		return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
 	})
-	return names, nil
+	return slices.Compact(names), nil // a crash may leave both forms of one
+}
+
+// NameOf is the Options.Name of a raw log, compressed or not; ok is false for other
+// files.
+func NameOf(raw string) (name string, ok bool) {
+	return strings.CutSuffix(strings.TrimSuffix(raw, CompressedSuffix), rawSuffix)
 }

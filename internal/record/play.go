@@ -13,6 +13,9 @@ type PlayOptions struct {
 	Speed     float64          // 2 is twice as fast; 0 plays without waiting
 	IdleLimit time.Duration    // longest pause at recorded speed; 0 for no limit
 	Show      func(Frame) bool // which frames to play; pauses are between those
+	// Damaged is told of frames that are passed over, see Reader.Skip. Nil: the first
+	// ends the play.
+	Damaged func(error)
 }
 
 // Play calls sink for the shown frames at the times they were recorded, counted
@@ -29,6 +32,10 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 		f, err := r.Next()
 		if errors.Is(err, io.EOF) {
 			return nil
+		}
+		if errors.Is(err, ErrCorrupt) && o.Damaged != nil && r.Skip() {
+			o.Damaged(err)
+			continue
 		}
 		if err != nil {
 			return err

@@ -25,6 +25,9 @@ type Reader struct {
 	start  time.Time
 	offset int64
 	err    error
+	bad    int64 // size of the frame that err is about, 0 where Skip cannot help
+	// skipped is whether that before was skipped.
+	skipped bool
 }
 
 // NewReader reads the header. The error wraps ErrFormat for other files,
@@ -58,7 +61,8 @@ func (r *Reader) Offset() int64 { return r.offset }
 
 // Next returns the next frame; its Data belongs to the caller. The error is
 // io.EOF between frames, io.ErrUnexpectedEOF when the log ends within a frame
-// (a crash, or a live recording in mid-write), or wraps ErrCorrupt. Errors stay.
+// (a crash, or a live recording in mid-write), or wraps ErrCorrupt. Errors stay,
+// but see Skip.
 func (r *Reader) Next() (Frame, error) {
 	if r.err != nil {
 		return Frame{}, r.err
@@ -68,8 +72,21 @@ func (r *Reader) Next() (Frame, error) {
 		r.err = err
 		return Frame{}, err
 	}
+	r.skipped = false
 	r.offset += frameHeader + int64(len(f.Data))
 	return f, nil
+}
+
+// Skip goes on behind a single frame whose checksum is wrong, so that Next can return
+// what is intact after it. It returns false where nobody knows where that would be: the
+// frame before was damaged too, or its length cannot be true.
+func (r *Reader) Skip() bool {
+	if r.bad == 0 {
+		return false
+	}
+	r.offset += r.bad
+	r.err, r.bad, r.skipped = nil, 0, true
+	return true
 }
 
 func (r *Reader) read() (Frame, error) {
@@ -92,6 +109,9 @@ func (r *Reader) read() (Frame, error) {
 		return Frame{}, fmt.Errorf("read frame at %d: %w", r.offset, err)
 	}
 	if crc32.Update(crc32.Checksum(h[:16], castagnoli), castagnoli, data) != binary.BigEndian.Uint32(h[16:]) {
+		if !r.skipped {
+			r.bad = frameHeader + int64(length)
+		}
 		return Frame{}, fmt.Errorf("%w: checksum of the frame at %d", ErrCorrupt, r.offset)
 	}
 	return Frame{Kind: Kind(h[0]), Time: time.Duration(at), Data: data}, nil

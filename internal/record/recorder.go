@@ -51,9 +51,9 @@ var errClosed = errors.New("recording is closed")
 
 // Summary is what a recording came to.
 type Summary struct {
-	Raw         string    `json:"raw"`  // file name in the session's directory
-	Cast        string    `json:"cast"` // the same; empty for a forward
-	RawBytes    int64     `json:"raw_bytes"`
+	Raw         string    `json:"raw"`       // file name in the session's directory, see Open
+	Cast        string    `json:"cast"`      // the same; empty for a forward
+	RawBytes    int64     `json:"raw_bytes"` // before it was compressed
 	CastBytes   int64     `json:"cast_bytes"`
 	InputBytes  int64     `json:"input_bytes"`  // recorded bytes from the client
 	OutputBytes int64     `json:"output_bytes"` // recorded bytes of output, or of the pty

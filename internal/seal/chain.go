@@ -185,8 +185,14 @@ func (c *chain) catchUp() error {
 	if e, err := parseEntry(sealed); err == nil {
 		c.sealed = e
 	}
-	if c.size == st.Size() {
+	switch torn := st.Size() - c.size; {
+	case torn == 0:
 		return nil
+	case torn > maxLine: // no entry that a crash has cut off: it stays, as damage that verify tells of
+		if _, err := c.file.WriteString("\n"); err != nil {
+			return err
+		}
+		return c.catchUp()
 	}
 	return errors.Join(c.file.Truncate(c.size), c.file.Sync())
 }

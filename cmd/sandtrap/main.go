@@ -25,6 +25,7 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitNotFound    = 4
+	exitUnverified  = 6
 	exitInterrupted = 130
 )
 
@@ -76,6 +77,8 @@ func exitCode(err error) int {
 		return exitInterrupted
 	case errors.Is(err, evidence.ErrNotFound):
 		return exitNotFound
+	case errors.Is(err, errUnverified):
+		return exitUnverified
 	case errors.As(err, &usage):
 		return exitUsage
 	default:
@@ -94,7 +97,7 @@ func newRoot(g *globals) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(g), newHostKeys(g), newList(g), newShow(g), newReplay(g), newReport(g), newExport(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
+	root.AddCommand(newServe(g), newHostKeys(g), newSealKey(g), newList(g), newShow(g), newReplay(g), newReport(g), newExport(g), newVerify(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)
 	return root
 }

@@ -85,7 +85,7 @@ func runReplay(ctx context.Context, s *evidence.Store, o replayOptions, out, dia
 		return err
 	}
 	defer closer.Close()
-	truncated, err := play(ctx, reader, o, out)
+	truncated, err := play(ctx, reader, o, out, diagnostics)
 	switch {
 	case truncated:
 		fmt.Fprintln(diagnostics, "sandtrap: the recording reached its size limit here")
@@ -125,7 +125,7 @@ func chooseChannel(s evidence.Session, id int) (evidence.Channel, error) {
 }
 
 // play shows one recording. The terminal is put back in order however it ends.
-func play(ctx context.Context, r *record.Reader, o replayOptions, out io.Writer) (truncated bool, err error) {
+func play(ctx context.Context, r *record.Reader, o replayOptions, out, diagnostics io.Writer) (truncated bool, err error) {
 	w := out
 	if !o.raw && !o.input {
 		filter := term.NewFilter(out)
@@ -139,6 +139,7 @@ func play(ctx context.Context, r *record.Reader, o replayOptions, out io.Writer)
 		}
 		return f.Kind == record.KindOutput || f.Kind == record.KindStderr
 	}}
+	po.Damaged = func(err error) { fmt.Fprintf(diagnostics, "sandtrap: left out: %s\n", term.Printable(err.Error())) }
 	err = record.Play(ctx, r, po, func(f record.Frame) error {
 		data := f.Data
 		if o.input && !o.raw {

@@ -81,11 +81,21 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err := s.setPolicy(s.cfg.Auth); err != nil {
 		return err
 	}
+	lock, err := lockState(s.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, lock.Unlock()) }()
 	store, err := s.openState(g)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.events.Close()) }()
+	sealer, stopSealing, err := s.startSealing(store)
+	if err != nil {
+		return err
+	}
+	defer stopSealing()
 	keys, err := s.hostKeys()
 	if err != nil {
 		return err
@@ -106,7 +116,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
 	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Log: s.log.Named("session")})
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Seal: sealer.Queue, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 

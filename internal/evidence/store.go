@@ -123,9 +123,8 @@ func (s *Store) syncNames(day string) error {
 	return err
 }
 
-// Root confines access to the state directory. It is nil where nothing was ever
-// recorded.
-func (s *Store) Root() *os.Root { return s.root }
+// Path returns the state directory.
+func (s *Store) Path() string { return s.path }
 
 // OpenDir opens a session's directory by its path below the state directory, which is
 // Dir.Path. The error wraps fs.ErrNotExist where it is gone.

@@ -260,9 +260,15 @@ func TestOneSession(t *testing.T) {
 	}
 	found, _ := y.verify(VerifyOptions{IDs: []string{newID(1)}})
 	y.has(found, "failure file 1 channel-0.cast")
-	if _, err := Verify(context.Background(), VerifyOptions{Store: y.store, Signers: y.signers(), IDs: []string{newID(5)}}); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Verify(context.Background(), VerifyOptions{Store: y.store, Signers: y.signers(), IDs: []string{newID(5)}}); !errors.Is(err, evidence.ErrNotFound) {
 		t.Errorf("missing session: %v", err)
 	}
+	must(t, y.sealer.Remove(newID(2), "age"))
+	found, _ = y.verify(VerifyOptions{IDs: []string{newID(2)}})
+	y.has(found, "notice session-removed 2")
+	must(t, os.RemoveAll(y.pathOf(newID(1))))
+	found, _ = y.verify(VerifyOptions{IDs: []string{newID(1)}})
+	y.has(found, "failure session-missing 1")
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
 	if _, err := Verify(ctx, VerifyOptions{Store: y.store, Signers: y.signers()}); !errors.Is(err, context.Canceled) {

@@ -106,11 +106,33 @@ func (v *verifier) some() error {
 		if err != nil {
 			return fmt.Errorf("verify session: %w", err)
 		}
-		if err := v.session(dir); err != nil {
+		err = v.session(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = v.gone(id)
+		}
+		if err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// gone tells what the chain knows of a session that is not there.
+func (v *verifier) gone(id string) error {
+	switch k := v.known(id); {
+	case k == nil:
+		return fmt.Errorf("verify session %q: %w", id, evidence.ErrNotFound)
+	case k.removed:
+		v.report(Finding{Level: Notice, Check: "session-removed", Session: id, Text: fmt.Sprintf("the session was sealed as number %d, and removed on purpose", k.sequence)})
+	default:
+		v.missing(id, k)
+	}
+	return nil
+}
+
+func (v *verifier) missing(id string, k *known) {
+	v.report(Finding{Level: Failure, Check: "session-missing", Session: id,
+		Text: fmt.Sprintf("the session was sealed as number %d and is gone; nobody has removed it on purpose", k.sequence)})
 }
 
 // all verifies every session that is there, and looks for those that are not.
@@ -143,8 +165,7 @@ func (v *verifier) all() error {
 		if v.sealedMeanwhile(id) {
 			continue
 		}
-		v.report(Finding{Level: Failure, Check: "session-missing", Session: id,
-			Text: fmt.Sprintf("the session was sealed as number %d and is gone; nobody has removed it on purpose", v.led.sessions[id].sequence)})
+		v.missing(id, v.led.sessions[id])
 	}
 	return nil
 }

@@ -35,7 +35,9 @@ type Service struct {
 	MaxSessionBytes int64         // recorded bytes of a session; 0 for no limit
 	Space           *record.Space // where the store is; nil for any
 	Transfers       transfer.Limits
-	Log             hclog.Logger
+	// Seal is told of the directory of a session that is closed; nil for nobody.
+	Seal func(dir string)
+	Log  hclog.Logger
 }
 
 // The record of a session must stay within what can be read back: these bound
@@ -377,6 +379,9 @@ func (s *Session) Close(reason string) {
 		s.events.Emit(event.SessionFail, event.F("stage", "close"), event.F("error", err.Error()))
 	}
 	s.emitClose(end, reason)
+	if s.service.Seal != nil {
+		s.service.Seal(s.dir.Path())
+	}
 }
 
 func (s *Session) emitClose(end time.Time, reason string) {

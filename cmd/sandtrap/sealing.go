@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -16,8 +17,14 @@ import (
 // rest is sealed at the next start.
 const sealGrace = 5 * time.Second
 
-// lockState keeps a second service out of the state directory.
-func lockState(dir string) (*evidence.Lock, error) {
+// eventsDir is the directory of event files, below the state directory.
+const eventsDir = "events"
+
+// claimState makes the state directory and keeps a second service out of it.
+func claimState(dir string) (*evidence.Lock, error) {
+	if err := os.MkdirAll(filepath.Join(dir, eventsDir), 0o750); err != nil {
+		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
+	}
 	lock, err := evidence.LockState(dir)
 	if errors.Is(err, evidence.ErrInUse) {
 		return nil, hint.Wrap(err, "is sandtrap.service running? give another service a state_dir of its own, see sandtrap.yaml(5)")

@@ -81,7 +81,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	if err := s.setPolicy(s.cfg.Auth); err != nil {
 		return err
 	}
-	lock, err := lockState(s.cfg.StateDir)
+	lock, err := claimState(s.cfg.StateDir)
 	if err != nil {
 		return err
 	}
@@ -124,11 +124,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 // somewhere to go, then the evidence, where sessions that a crash left open are
 // closed.
 func (s *service) openState(g *globals) (*evidence.Store, error) {
-	dir := filepath.Join(s.cfg.StateDir, "events")
-	if err := os.MkdirAll(dir, 0o750); err != nil {
-		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
-	}
-	lines, err := event.NewJSONLines(dir, event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
+	lines, err := event.NewJSONLines(filepath.Join(s.cfg.StateDir, eventsDir), event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
 	if err != nil {
 		return nil, stateHint(err)
 	}

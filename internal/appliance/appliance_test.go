@@ -163,23 +163,26 @@ func ssh(t *testing.T, user, command string) sshResult {
 	return finish(t, sshCommand(user+"@127.0.0.1", command), nil)
 }
 
-// lastSession returns the newest session once its evidence is closed.
+// lastSession returns the newest session once its evidence is sealed.
 func lastSession(t *testing.T) evidence.Session {
 	t.Helper()
 	var s evidence.Session
-	err := eventually(func() error {
-		out, err := output("sandtrap", "show", "--format", "json", "--", "-1")
+	read := func(id string) error {
+		out, err := output("sandtrap", "show", "--format", "json", "--", id)
 		if err != nil {
 			return errors.New(out)
 		}
 		s = evidence.Session{}
-		if err := json.Unmarshal([]byte(out), &s); err != nil {
+		return json.Unmarshal([]byte(out), &s)
+	}
+	err := eventually(func() error {
+		if err := read("-1"); err != nil {
 			return err
 		}
-		if s.State == evidence.StateOpen {
-			return errors.New("session is still open")
+		if _, err := os.Stat(filepath.Join(directory(s), evidence.SealFile)); err != nil {
+			return errors.New("session is not sealed yet")
 		}
-		return nil
+		return read(s.ID) // it was written once more before it was sealed
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,7 +92,7 @@ func TestSessionIsLinked(t *testing.T) {
 
 // wanted are the kinds that every session with one command goes through.
 var wanted = []event.Kind{event.ConnectionOpen, event.ClientVersion, event.AuthAttempt, event.SessionOpen, event.ChannelOpen,
-	event.SessionLease, event.ExecStart, event.ProgramExit, event.ChannelClose, event.TargetStop, event.SessionClose, event.ConnectionEnd}
+	event.SessionLease, event.ExecStart, event.ProgramExit, event.ChannelClose, event.TargetStop, event.SessionClose, event.ConnectionEnd, event.SessionSeal}
 
 func checkJournal(t *testing.T, s evidence.Session, source string) {
 	var entries []map[string]any
@@ -107,7 +108,8 @@ func checkJournal(t *testing.T, s evidence.Session, source string) {
 			}
 			entries = append(entries, entry)
 		}
-		if len(entries) == 0 || entries[len(entries)-1]["SANDTRAP_EVENT"] != string(event.ConnectionEnd) {
+		ended := func(e map[string]any) bool { return e["SANDTRAP_EVENT"] == string(event.ConnectionEnd) }
+		if !slices.ContainsFunc(entries, ended) {
 			return errors.New("the connection's end is not in the journal")
 		}
 		return nil

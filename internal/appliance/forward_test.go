@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/record"
 )
 
 // freePort is a port of the loopback device that nobody listens on.
@@ -75,19 +76,32 @@ func dialSoon(t *testing.T, port string) *net.TCPConn {
 // recordedInput is what the client sent into a forward, by the raw log.
 func recordedInput(t *testing.T, s evidence.Session, f evidence.Forward) string {
 	t.Helper()
-	raw, err := os.ReadFile(filepath.Join(stateDir, "sessions", s.Start.UTC().Format("2006/01/02"), s.ID, f.Recording.Raw))
+	return recordedFrames(t, s, f.Recording.Raw, record.KindInput)
+}
+
+// recordedFrames is what the frames of one kind hold in a raw log.
+func recordedFrames(t *testing.T, s evidence.Session, raw string, kind record.Kind) string {
+	t.Helper()
+	root, err := os.OpenRoot(directory(s))
 	if err != nil {
 		t.Fatal(err)
 	}
-	var all []byte
-	for raw = raw[24:]; len(raw) >= 20; { // see docs/recording-format.md
-		n := int(raw[12])<<24 | int(raw[13])<<16 | int(raw[14])<<8 | int(raw[15])
-		if raw[0] == 'i' {
-			all = append(all, raw[20:20+n]...)
-		}
-		raw = raw[20+n:]
+	defer root.Close()
+	r, c, err := record.Open(root, raw)
+	if err != nil {
+		t.Fatal(err)
 	}
-	return string(all)
+	defer c.Close()
+	var all []byte
+	for {
+		f, err := r.Next()
+		if err != nil {
+			return string(all)
+		}
+		if f.Kind == kind {
+			all = append(all, f.Data...)
+		}
+	}
 }
 
 // eventsOf are the events of a kind that a session has had.

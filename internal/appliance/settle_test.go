@@ -75,6 +75,17 @@ func settlesWhole(t *testing.T) {
 	if err := eventually(func() error { return sessionsWhole(t) }); err != nil {
 		t.Fatal(err)
 	}
+	if err := eventually(verified); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// verified reports what is wrong with seals; nothing closed lacks one.
+func verified() error {
+	if out, err := output("sandtrap", "verify", "--all", "--strict"); err != nil {
+		return errors.New(out)
+	}
+	return nil
 }
 
 func atRest(t *testing.T) error {

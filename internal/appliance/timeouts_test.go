@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/record"
 )
 
 // A channel that is silent and a connection without channels end as with a real sshd,
@@ -200,8 +201,8 @@ func TestNothingOutlivesItsSession(t *testing.T) {
 				}
 				if len(s.Forwards) != 1 || !regexp.MustCompile("^"+want+"$").MatchString(s.Forwards[0].EndReason) {
 					t.Errorf("forwards %+v", s.Forwards)
-				} else if tt.channel != "" && marker(t, s, s.Forwards[0].Recording.Raw) != want {
-					t.Errorf("marker %q in the forward", marker(t, s, s.Forwards[0].Recording.Raw))
+				} else if tt.channel != "" && recordedFrames(t, s, s.Forwards[0].Recording.Raw, record.KindMarker) != "ended here: "+want {
+					t.Errorf("marker %q in the forward", recordedFrames(t, s, s.Forwards[0].Recording.Raw, record.KindMarker))
 				}
 			}
 			if got := podman(t, "inspect", "--format", "{{.State.Status}}", s.ID); got != "exited" {

@@ -9,7 +9,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"regexp"
 	"time"
 
 	"github.com/hiddeco/sshsig"
@@ -157,7 +156,7 @@ func (c *chain) locked(do func() error) error {
 }
 
 // sealLine finds the lines that are about seals without reading all of each.
-var sealLine = regexp.MustCompile(`"action":"seal"`)
+var sealLine = []byte(`"action":"seal"`)
 
 // catchUp reads what was appended since.
 func (c *chain) catchUp() error {
@@ -169,7 +168,7 @@ func (c *chain) catchUp() error {
 	end, err := eachLine(io.NewSectionReader(c.file, c.size, st.Size()-c.size), func(line []byte) bool {
 		c.sequence++
 		last = append(last[:0], line...)
-		if sealLine.Match(line) {
+		if bytes.Contains(line, sealLine) {
 			sealed = append(sealed[:0], line...)
 		}
 		return true
@@ -240,19 +239,29 @@ type position struct {
 	sealed   Entry  // the last seal before; zero for none
 }
 
-// find returns the latest entry about a session and its hash, which is empty where
-// there is none.
-func (c *chain) find(session string) (found Entry, hash string, err error) {
-	needle := []byte(`"` + session + `"`)
-	_, err = eachLine(io.NewSectionReader(c.file, 0, c.size), func(line []byte) bool {
-		if bytes.Contains(line, needle) {
-			if e, err := parseEntry(line); err == nil && e.Session == session {
-				found, hash = e, hashOf(line)
+// found is an entry and its hash.
+type found struct {
+	entry Entry
+	hash  string // empty where there is no entry
+}
+
+// find returns the latest entry about each of some sessions. It reads all of the chain.
+func (c *chain) find(sessions ...string) (map[string]found, error) {
+	wanted := make(map[string]bool, len(sessions))
+	for _, id := range sessions {
+		wanted[id] = true
+	}
+	all := make(map[string]found)
+	_, err := eachLine(io.NewSectionReader(c.file, 0, c.size), func(line []byte) bool {
+		_, rest, _ := bytes.Cut(line, []byte(`"session":"`))
+		if id, _, _ := bytes.Cut(rest, []byte(`"`)); wanted[string(id)] {
+			if e, err := parseEntry(line); err == nil && wanted[e.Session] {
+				all[e.Session] = found{e, hashOf(line)}
 			}
 		}
 		return true
 	})
-	return found, hash, err
+	return all, err
 }
 
 func (c *chain) close() error { return c.file.Close() }

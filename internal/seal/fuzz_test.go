@@ -97,8 +97,8 @@ func FuzzChain(f *testing.F) {
 			return Entry{Action: ActionSeal, Session: newID(9), SHA256: hashOf(nil)}, nil
 		})
 		must(t, err)
-		if e, found, err := c.find(newID(9)); err != nil || found != hash || e.Sequence != c.sequence {
-			t.Errorf("%+v, %v", e, err)
+		if all, err := c.find(newID(9)); err != nil || all[newID(9)].hash != hash || all[newID(9)].entry.Sequence != c.sequence {
+			t.Errorf("%+v, %v", all, err)
 		}
 	})
 }

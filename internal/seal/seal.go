@@ -68,8 +68,9 @@ var (
 
 // sealDir seals one session by the path of its directory. Whatever ends it, at any
 // step, a later call goes on. Where the session is sealed already nothing is done, and
-// the hash of the entry is empty.
-func (s *Sealer) sealDir(ctx context.Context, path string) (session evidence.Session, e Entry, hash string, err error) {
+// the hash of the entry is empty. before is what the chain says about the session, or
+// nil to have it looked up where there was an earlier try.
+func (s *Sealer) sealDir(ctx context.Context, path string, before *found) (session evidence.Session, e Entry, hash string, err error) {
 	if s.store.Sealed(path) {
 		return session, e, "", nil
 	}
@@ -85,12 +86,13 @@ func (s *Sealer) sealDir(ctx context.Context, path string) (session evidence.Ses
 	if err != nil || session.State == evidence.StateOpen { // or it begins right now
 		return session, e, "", ErrOpen
 	}
-	before, hash, err := s.chain.find(d.ID())
-	if err != nil {
-		return session, e, "", err
+	if before == nil {
+		if before, err = s.earlier(d); err != nil {
+			return session, e, "", err
+		}
 	}
-	if hash != "" { // all but the signature was done, or it is not what it was
-		return session, before, hash, s.signSums(d, before)
+	if before.hash != "" { // all but the signature was done, or it is not what it was
+		return session, before.entry, before.hash, s.signSums(d, before.entry)
 	}
 	if err := s.compress(ctx, d, &session); err != nil {
 		return session, e, "", err
@@ -103,6 +105,17 @@ func (s *Sealer) sealDir(ctx context.Context, path string) (session evidence.Ses
 		return session, e, hash, err
 	}
 	return session, e, hash, s.signSums(d, e)
+}
+
+// earlier looks a session up in the chain that has ended in this process. Without
+// seal.json nobody has tried to seal it: no need to read the chain.
+func (s *Sealer) earlier(d *evidence.Dir) (*found, error) {
+	if _, err := d.Root().Lstat(sealFile); errors.Is(err, fs.ErrNotExist) {
+		return &found{}, nil
+	}
+	all, err := s.chain.find(d.ID())
+	before := all[d.ID()]
+	return &before, err
 }
 
 // compress has all recordings compressed, and session.json say so.

@@ -140,13 +140,19 @@ func (s *Sealer) Run(ctx context.Context, draining <-chan struct{}) {
 // sealAll seals all sessions that are closed and not sealed, the oldest first, and
 // reports whether it could.
 func (s *Sealer) sealAll(ctx context.Context) bool {
-	var dirs []string
+	var dirs, ids []string
 	err := s.store.Dirs(ctx, nil, func(dir string) bool {
 		if !s.store.Sealed(dir) {
-			dirs = append(dirs, dir)
+			dirs, ids = append(dirs, dir), append(ids, path.Base(dir))
 		}
 		return true
 	})
+	var known map[string]found
+	if err == nil && len(dirs) > 0 {
+		s.mu.Lock()
+		known, err = s.chain.find(ids...)
+		s.mu.Unlock()
+	}
 	if err != nil {
 		s.failed(ctx, "", "", err)
 		return false
@@ -156,16 +162,19 @@ func (s *Sealer) sealAll(ctx context.Context) bool {
 		if ctx.Err() != nil {
 			return true
 		}
-		done = s.Seal(ctx, dir) && done
+		before := known[path.Base(dir)]
+		done = s.seal(ctx, dir, &before) && done
 	}
 	return done
 }
 
 // Seal seals one session by the path of its directory and reports whether that is done,
 // or needs not be: the session is open, or gone. It tells by an event and in the log.
-func (s *Sealer) Seal(ctx context.Context, dir string) bool {
+func (s *Sealer) Seal(ctx context.Context, dir string) bool { return s.seal(ctx, dir, nil) }
+
+func (s *Sealer) seal(ctx context.Context, dir string, before *found) bool {
 	s.mu.Lock()
-	session, e, hash, err := s.sealDir(ctx, dir)
+	session, e, hash, err := s.sealDir(ctx, dir, before)
 	s.mu.Unlock()
 	switch {
 	case errors.Is(err, ErrOpen), errors.Is(err, fs.ErrNotExist) && !s.exists(dir), err == nil && hash == "":
@@ -238,11 +247,12 @@ func (s *Sealer) remove(id, dir, reason string) error {
 	if !s.store.Sealed(dir) {
 		return ErrNotSealed
 	}
-	before, hash, err := s.chain.find(id)
+	all, err := s.chain.find(id)
 	if err != nil {
 		return err
 	}
-	if hash == "" {
+	before := all[id].entry
+	if all[id].hash == "" {
 		return ErrNotSealed // it was put there
 	}
 	if before.Action == ActionSeal {

@@ -89,7 +89,7 @@ func TestCatalogueShowsNothingHostile(t *testing.T) {
 // ofService reports whether a kind is about the service itself and carries no
 // identity.
 func ofService(k Kind) bool {
-	return strings.HasPrefix(string(k), "server.") || strings.HasPrefix(string(k), "pool.") ||
+	return strings.HasPrefix(string(k), "server.") || strings.HasPrefix(string(k), "pool.") || strings.HasPrefix(string(k), "control.") ||
 		k == SessionRecover || k == TargetReturn || k == TargetStop
 }
 

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"syscall"
 	"time"
 )
 
@@ -296,6 +297,9 @@ func (p *position) later() ([]eventFile, error) {
 			p.at = f
 			return files[i+1:], nil
 		}
+	}
+	if st, ok := mine.Sys().(*syscall.Stat_t); !ok || st.Nlink > 0 {
+		return nil, nil // it got its number while we looked
 	}
 	// It was removed, and so were those before it.
 	return slices.DeleteFunc(files, func(f eventFile) bool {

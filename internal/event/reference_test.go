@@ -141,6 +141,20 @@ func manual() string {
 	for _, f := range fieldNames() {
 		fmt.Fprintf(&b, "\n**%s**\n: %s\n", manualName(f), meanings[f])
 	}
+	b.WriteString("\n# COWRIE\n\n" + aboutCowrie)
+	for _, m := range Cowrie {
+		if m.ID == "" {
+			continue
+		}
+		fmt.Fprintf(&b, "\n**%s**\n: *%s*", m.ID, m.Kind)
+		if m.Only != "" {
+			fmt.Fprintf(&b, " with %s", manualName(strings.ReplaceAll(m.Only, " ", ", ")))
+		}
+		for i, f := range m.Fields {
+			fmt.Fprintf(&b, "%s %s from %s", []string{",", ":"}[min(1, max(0, 1-i))], manualName(f.Theirs), manualName(f.Ours))
+		}
+		b.WriteString(".\n")
+	}
 	b.WriteString(manualFoot)
 	return b.String()
 }

@@ -183,6 +183,17 @@ var inJournal = map[Kind][]string{
 	TargetStop:     {"target", "container"},
 }
 
+const aboutCowrie = `**sandtrap events --format cowrie** prints these names for those who have tools for
+Cowrie's JSON log. Each has *session*, *src_ip*, *src_port*, *dst_ip*, *dst_port*,
+*protocol*, *sensor*, *message* and *timestamp* besides. Of several that fit, the first
+counts; other events have no counterpart.
+
+Cowrie puts what a client claims as the origin of a forward in *src_ip*; here that is
+always where the client connects from. A file that a client takes out of a target has no
+counterpart: a download of Cowrie's is one into the honeypot. *hasshAlgorithms* is made
+of the lists. Durations are in seconds. *outfile* is the name of the artifact.
+`
+
 const manualHead = `sandtrap-events 7 "SandTrap" "Miscellaneous"
 ============================================
 

@@ -109,7 +109,7 @@ install: ## what is built, below DESTDIR
 	install -Dm640 packaging/config/sandtrap.yaml -t $(DESTDIR)/etc/sandtrap
 	install -d $(DESTDIR)/etc/sandtrap/conf.d
 	install -Dm644 internal/persona/*.conf -t $(DESTDIR)$(prefix)/share/sandtrap/personas
-	install -Dm644 packaging/config/sandtrap.full.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
+	install -Dm644 packaging/config/sandtrap.full.yaml packaging/prometheus/sandtrap.rules.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
 	for page in $(MAN_PAGES); do \
 		install -Dm644 $$page -t $(DESTDIR)$(prefix)/share/man/man$${page##*.} || exit; done
 

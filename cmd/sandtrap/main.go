@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/term"
@@ -25,6 +26,7 @@ const (
 	exitError       = 1
 	exitUsage       = 2
 	exitNotFound    = 4
+	exitUnreachable = 5
 	exitUnverified  = 6
 	exitInterrupted = 130
 )
@@ -75,10 +77,12 @@ func exitCode(err error) int {
 		return exitOK
 	case errors.Is(err, context.Canceled):
 		return exitInterrupted
-	case errors.Is(err, evidence.ErrNotFound):
+	case errors.Is(err, evidence.ErrNotFound), errors.Is(err, control.ErrNotFound):
 		return exitNotFound
 	case errors.Is(err, errUnverified):
 		return exitUnverified
+	case errors.Is(err, control.ErrUnreachable):
+		return exitUnreachable
 	case errors.As(err, &usage):
 		return exitUsage
 	default:
@@ -97,7 +101,10 @@ func newRoot(g *globals) *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(newServe(g), newHostKeys(g), newSealKey(g), newList(g), newShow(g), newReplay(g), newReport(g), newExport(g), newVerify(g), newPin(g), newUnpin(g), newConfig(g), newDoctor(g), newVersion(g))
+	root.AddCommand(newServe(g), newHostKeys(g), newSealKey(g),
+		newList(g), newShow(g), newReplay(g), newReport(g), newExport(g), newVerify(g), newEvents(g), newPin(g), newUnpin(g),
+		newStatus(g), newWatch(g), newTerminate(g), newReload(g), newPool(g), newMetrics(g),
+		newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)
 	return root
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
@@ -56,20 +57,25 @@ type service struct {
 	load   func() (*config.Loaded, error)
 	cfg    config.Config
 	log    hclog.Logger
+	start  time.Time
 	events *event.Emitter
+	counts event.Counter
 	policy atomic.Pointer[auth.Policy]
 	pool   *pool.Pool
 	server *sshd.Server
 	space  *record.Space
 
+	sessions  *session.Service
 	listeners []net.Listener
-	unloaded  error // why the latest reload changed nothing, nil when it did
+	unloaded  atomic.Pointer[error] // why the latest reload changed nothing, nil when it did
+	reloads   chan chan control.Reloaded
+	stopping  chan struct{} // closed when drain begins
 }
 
 // runServe is the daemon, top to bottom: configuration, evidence, keys, sockets,
 // Podman, a warm target, and only then the first connection.
 func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err error) {
-	s := &service{load: func() (*config.Loaded, error) {
+	s := &service{start: time.Now(), reloads: make(chan chan control.Reloaded), stopping: make(chan struct{}), load: func() (*config.Loaded, error) {
 		return config.Load(config.LoadOptions{Path: g.configPath, Environ: os.Environ()})
 	}}
 	loaded, err := s.load()
@@ -114,9 +120,10 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
-	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
+	s.sessions = &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Seal: sealer.Queue, Log: s.log.Named("session")})
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Seal: sealer.Queue, Log: s.log.Named("session")}
+	s.newServer(keys, s.sessions)
 	return s.serve(ctx, signals)
 }
 
@@ -128,7 +135,7 @@ func (s *service) openState(g *globals) (*evidence.Store, error) {
 	if err != nil {
 		return nil, stateHint(err)
 	}
-	s.events = event.New(lines, eventSink(s.cfg.Log.Format, g.err))
+	s.events = event.New(lines, eventSink(s.cfg.Log.Format, g.err), &s.counts)
 	store, err := evidence.Open(s.cfg.StateDir)
 	if err != nil {
 		return nil, stateHint(err)

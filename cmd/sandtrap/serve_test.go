@@ -76,7 +76,8 @@ ssh: {listen: ["%s"], host_keys: [ed25519], drain_timeout: 1s}
 podman: {socket: %s}
 target: {image: "localhost/target:latest"}
 log: {format: json}
-%s`, state, address, socket, more)
+control: {socket: %s}
+%s`, state, address, socket, filepath.Join(state, "control.sock"), more)
 }
 
 // freeAddress is a loopback address that nobody listens on.

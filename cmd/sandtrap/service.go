@@ -15,6 +15,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
@@ -73,6 +74,7 @@ func (s *service) serve(ctx context.Context, signals <-chan os.Signal) error {
 	go systemd.Watchdog(watch, s.healthy)
 	s.events.Emit(event.ServerStart, event.F("version", version), event.F("listeners", addresses(s.listeners)))
 	s.log.Info("serving", "version", version, "listeners", addresses(s.listeners))
+	defer s.openControl()()
 	systemd.Ready(s.status())
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
@@ -80,6 +82,8 @@ func (s *service) serve(ctx context.Context, signals <-chan os.Signal) error {
 		select {
 		case <-tick.C:
 			systemd.Status(s.status())
+		case answer := <-s.reloads:
+			answer <- s.reload()
 		case err := <-ended:
 			s.drain("listener failed")
 			return fmt.Errorf("accept connections: %w", err)
@@ -103,6 +107,9 @@ func (s *service) status() string {
 	if p.Waiting > 0 {
 		line += fmt.Sprintf(", %d sessions wait for a target", p.Waiting)
 	}
+	if p.Drained {
+		line += ", the pool is drained"
+	}
 	if p.Unlimited {
 		line += ", WITHOUT limits"
 	}
@@ -112,8 +119,8 @@ func (s *service) status() string {
 	if s.space.Low() {
 		line += ", starting no programs: less than recording.min_free is free"
 	}
-	if s.unloaded != nil {
-		line += ", configuration not reloaded: " + oneLine(s.unloaded)
+	if err := s.unloaded.Load(); err != nil {
+		line += ", configuration not reloaded: " + oneLine(*err)
 	}
 	if err := s.events.Err(); err != nil {
 		line += ", refusing sessions: " + oneLine(err)
@@ -153,6 +160,7 @@ func (s *service) healthy() bool {
 // drain stops accepting, lets connections end by themselves for drain_timeout,
 // then ends them. Their evidence is closed when it returns.
 func (s *service) drain(reason string) {
+	close(s.stopping)
 	systemd.Stopping("draining: " + reason)
 	s.log.Info("draining", "reason", reason, "connections", s.server.Connections())
 	s.events.Emit(event.ServerStop, event.F("reason", reason))
@@ -164,18 +172,20 @@ func (s *service) drain(reason string) {
 
 // reload reads the configuration again and applies what can change in a running
 // service. What cannot is named; a configuration with mistakes changes nothing.
-func (s *service) reload() {
+func (s *service) reload() control.Reloaded {
 	systemd.Reloading()
 	defer func() { systemd.Ready(s.status()) }()
 	loaded, err := s.load()
 	if err == nil {
 		err = s.setPolicy(loaded.Config.Auth)
 	}
-	if s.unloaded = err; err != nil {
+	if err != nil {
+		s.unloaded.Store(&err)
 		s.log.Error("configuration not reloaded", "error", err)
-		return
+		return control.Reloaded{Applied: []string{}, RestartNeeded: []string{}, Error: err.Error()}
 	}
-	var applied, later []string
+	s.unloaded.Store(nil)
+	applied, later := []string{}, []string{}
 	for _, key := range config.Diff(s.cfg, loaded.Config) {
 		if strings.HasPrefix(key, "auth.") || key == "log.level" {
 			applied = append(applied, key)
@@ -190,6 +200,7 @@ func (s *service) reload() {
 	}
 	s.log.Info("configuration reloaded", "applied", strings.Join(applied, " "))
 	s.events.Emit(event.ServerReload, event.F("applied", strings.Join(applied, " ")), event.F("restart_needed", strings.Join(later, " ")))
+	return control.Reloaded{Applied: applied, RestartNeeded: later}
 }
 
 func (s *service) setPolicy(c config.Auth) error {

@@ -31,6 +31,7 @@ type Config struct {
 	Transfers  Transfers  `koanf:"transfers"`
 	Events     Events     `koanf:"events"`
 	StateDir   string     `koanf:"state_dir"` // absolute path
+	Control    Control    `koanf:"control"`
 	Log        Log        `koanf:"log"`
 }
 
@@ -220,6 +221,11 @@ type Events struct {
 	MaxBytes     Bytes `koanf:"max_bytes"`      // of all files; the oldest are removed
 }
 
+// Control says where operators talk to the running service.
+type Control struct {
+	Socket string `koanf:"socket"` // absolute path of a unix(7) socket
+}
+
 // Log says how diagnostics are written. Events do not take this way.
 type Log struct {
 	Level  LogLevel  `koanf:"level"`
@@ -328,6 +334,7 @@ func Default() Config {
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
 		Events:    Events{MaxRepeats: 1000, MaxText: 256 * KiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
 		StateDir:  "/var/lib/sandtrap",
+		Control:   Control{Socket: "/run/sandtrap/control.sock"},
 		Log:       Log{Level: LogInfo, Format: FormatAuto},
 	}
 }

@@ -154,6 +154,7 @@ func TestImpossibleValues(t *testing.T) {
 		{"long password", key("auth", "credentials: [{user: a, password: "+strings.Repeat("x", 1025)+"}]"), "auth.credentials[0].password: is longer than 1024 bytes"},
 		{"socket", key("podman", "socket: podman.sock"), `podman.socket: "podman.sock" is not an absolute path`},
 		{"handover", key("podman", "handover: /"+strings.Repeat("x", 107)), "podman.handover: is longer than the 107 bytes a socket's path may have"},
+		{"control socket", key("control", "socket: control.sock"), `control.socket: "control.sock" is not an absolute path`},
 		{"long socket", key("podman", "socket: /"+strings.Repeat("x", 107)), "podman.socket: is longer than the 107 bytes a socket's path may have"},
 		{"image", key("target", "image: ''"), `target.image: "" is not the name of an image`},
 		{"hostname", key("target", "hostname: srv_01"), `target.hostname: "srv_01" is not a host name of one label (letters, digits and - inside, at most 63)`},

@@ -100,6 +100,7 @@ func (c *checker) check(config Config) {
 	c.target(config.Target)
 	c.socket("podman.socket", config.Podman.Socket)
 	c.socket("podman.handover", config.Podman.Handover)
+	c.socket("control.socket", config.Control.Socket)
 	c.path("state_dir", config.StateDir)
 	// With a layer missing, what two keys say together means nothing.
 	if sound && config.Pool.Min > config.Pool.Max {

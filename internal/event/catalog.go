@@ -49,6 +49,7 @@ const (
 	APIRefuse      Kind = "api.refuse"
 	StorageLow     Kind = "storage.low"
 	StorageOK      Kind = "storage.ok"
+	ControlAct     Kind = "control.act"
 	EventsOmit     Kind = "events.omit"
 	EventsRemove   Kind = "events.remove"
 	ArtifactRemove Kind = "artifact.remove"
@@ -125,6 +126,7 @@ var Catalog = []Definition{
 	{APIRefuse, "2afbb8864eb542a28876dfffa5106c70", Error, "Request to Podman refused", []string{"http_method", "http_path", "reason", "omitted"}},
 	{StorageLow, "b22069c2bc304f538fbed5497036f375", Error, "Too little space for recordings", []string{"free_bytes", "limit_bytes", "error"}},
 	{StorageOK, "b94d8c85b69a46a6a97d6fe68536843b", Notice, "Enough space for recordings again", []string{"free_bytes", "limit_bytes"}},
+	{ControlAct, "9b1f9a683a114811bd12ebf71527a0ca", Notice, "Operator acts", []string{"action", "operator_uid", "operator_pid", "terminated_session"}},
 	{EventsOmit, "75880b0a4d724502a156b9de3e56eb99", Warning, "Events were left out", []string{"omitted", "kinds"}},
 	{EventsRemove, "a8274756177947949c4718adcb934881", Warning, "Old event file removed", []string{"file", "size_bytes"}},
 	{ArtifactRemove, "ee56829f2190494597680844a66ad7ac", Notice, "Artifact removed", []string{"artifact", "reason", "sequence", "chain_sha256"}},

@@ -33,6 +33,7 @@ type hub struct {
 	mu    sync.Mutex // guards all below, and the order of events
 	sinks []Sink
 	seq   uint64
+	lost  uint64 // events that could not be written everywhere
 	err   error
 }
 
@@ -76,6 +77,9 @@ func (h *hub) write(id Identity, kind Kind, values []Field) error {
 	for _, s := range h.sinks {
 		err = errors.Join(err, s.Write(ev))
 	}
+	if err != nil {
+		h.lost++
+	}
 	return err
 }
 
@@ -85,6 +89,13 @@ func (e *Emitter) Err() error {
 	e.hub.mu.Lock()
 	defer e.hub.mu.Unlock()
 	return e.hub.err
+}
+
+// Lost is how many events could not be written everywhere.
+func (e *Emitter) Lost() uint64 {
+	e.hub.mu.Lock()
+	defer e.hub.mu.Unlock()
+	return e.hub.lost
 }
 
 // Close closes every sink. Events emitted later are lost and reported by Err.

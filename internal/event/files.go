@@ -110,7 +110,7 @@ func (j *JSONLines) full(more int64) bool {
 
 // setAside gives the file of the day the next number.
 func (j *JSONLines) setAside() error {
-	files, err := j.files()
+	files, err := listFiles(j.dir)
 	if err != nil {
 		return err
 	}
@@ -132,7 +132,7 @@ func (j *JSONLines) makeRoom() error {
 	if j.most.All <= 0 {
 		return nil
 	}
-	files, err := j.files()
+	files, err := listFiles(j.dir)
 	if err != nil {
 		return err
 	}
@@ -174,9 +174,9 @@ func fileName(day string) string { return "events-" + day + ".jsonl" }
 
 var fileNames = regexp.MustCompile(`^events-(\d{4}-\d\d-\d\d)(?:\.(\d{4,9}))?\.jsonl$`)
 
-// files are all event files, the oldest first.
-func (j *JSONLines) files() ([]eventFile, error) {
-	dir, err := j.dir.Open(".")
+// listFiles lists all event files of a directory, the oldest first.
+func listFiles(root *os.Root) ([]eventFile, error) {
+	dir, err := root.Open(".")
 	if err != nil {
 		return nil, fmt.Errorf("list event files: %w", err)
 	}
@@ -191,6 +191,9 @@ func (j *JSONLines) files() ([]eventFile, error) {
 			continue
 		}
 		st, err := e.Info()
+		if errors.Is(err, os.ErrNotExist) { // removed meanwhile
+			continue
+		}
 		if err != nil {
 			return nil, fmt.Errorf("list event files: %w", err)
 		}

@@ -89,7 +89,7 @@ func TestCatalogueShowsNothingHostile(t *testing.T) {
 // ofService reports whether a kind is about the service itself and carries no
 // identity.
 func ofService(k Kind) bool {
-	return strings.HasPrefix(string(k), "server.") || strings.HasPrefix(string(k), "pool.") ||
+	return strings.HasPrefix(string(k), "server.") || strings.HasPrefix(string(k), "pool.") || strings.HasPrefix(string(k), "control.") ||
 		k == SessionRecover || k == TargetReturn || k == TargetStop
 }
 
@@ -140,6 +140,20 @@ func manual() string {
 	b.WriteString("\n# FIELDS\n\nThe fields that are not common to all. Those marked hostile hold what a client\nsent, byte for byte.\n")
 	for _, f := range fieldNames() {
 		fmt.Fprintf(&b, "\n**%s**\n: %s\n", manualName(f), meanings[f])
+	}
+	b.WriteString("\n# COWRIE\n\n" + aboutCowrie)
+	for _, m := range Cowrie {
+		if m.ID == "" {
+			continue
+		}
+		fmt.Fprintf(&b, "\n**%s**\n: *%s*", m.ID, m.Kind)
+		if m.Only != "" {
+			fmt.Fprintf(&b, " with %s", manualName(strings.ReplaceAll(m.Only, " ", ", ")))
+		}
+		for i, f := range m.Fields {
+			fmt.Fprintf(&b, "%s %s from %s", []string{",", ":"}[min(1, max(0, 1-i))], manualName(f.Theirs), manualName(f.Ours))
+		}
+		b.WriteString(".\n")
 	}
 	b.WriteString(manualFoot)
 	return b.String()

@@ -46,6 +46,7 @@ var about = map[Kind]string{
 	TargetStop:     "The container of a session was stopped. It is kept as evidence under the\nsession's identifier.",
 	StorageLow:     "Less than recording.min\\_free is free where recordings go, or it cannot be told:\n*error* is there only then. No program starts and channels end until *storage.ok*.\nReported once, and not for each that is refused. Make room.",
 	StorageOK:      "There is room for recordings again; programs start.",
+	ControlAct:     "Somebody has asked the running service for something by its control socket, see\n**sandtrap**(1). It is done after this event.",
 	EventsOmit:     "A connection has caused more events of some kinds than events.max\\_repeats, or more\ntext in them than events.max\\_text. These were left out; the last event of the\nconnection but one.",
 	ArtifactRemove: "An artifact was removed on purpose. The chain has said so before.",
 	EventsRemove:   "All event files together would have taken more than events.max\\_bytes. The oldest\nis gone.",
@@ -56,6 +57,10 @@ var about = map[Kind]string{
 const hostile = "Hostile. "
 
 var meanings = map[string]string{
+	"action":                "What was asked for: **terminate**, **reload**, **drain** or **refill**.",
+	"operator_pid":          "Process that asked.",
+	"operator_uid":          "User that asked, as a number; 65534 also stands for those whom systemd before 257 hides from the service.",
+	"terminated_session":    "Identifier of the session that is to end.",
 	"accepted":              "Whether it was granted.",
 	"account":               "Account inside the target.",
 	"address":               hostile + "Address or path to listen on, its first 1024 bytes.",
@@ -175,6 +180,7 @@ var inJournal = map[Kind][]string{
 	ChannelTimeout: {"channel", "silence_ms"},
 	StorageLow:     {"free_bytes", "limit_bytes"},
 	StorageOK:      {"free_bytes", "limit_bytes"},
+	ControlAct:     {"action", "operator_uid", "operator_pid"},
 	EventsOmit:     {"omitted", "kinds"},
 	EventsRemove:   {"file", "size_bytes"},
 	TransferFile:   {"channel", "protocol", "direction", "captured_bytes", "complete"},
@@ -184,6 +190,17 @@ var inJournal = map[Kind][]string{
 	TargetReturn:   {"target", "container", "returned"},
 	TargetStop:     {"target", "container"},
 }
+
+const aboutCowrie = `**sandtrap events --format cowrie** prints these names for those who have tools for
+Cowrie's JSON log. Each has *session*, *src_ip*, *src_port*, *dst_ip*, *dst_port*,
+*protocol*, *sensor*, *message* and *timestamp* besides. Of several that fit, the first
+counts; other events have no counterpart.
+
+Cowrie puts what a client claims as the origin of a forward in *src_ip*; here that is
+always where the client connects from. A file that a client takes out of a target has no
+counterpart: a download of Cowrie's is one into the honeypot. *hasshAlgorithms* is made
+of the lists. Durations are in seconds. *outfile* is the name of the artifact.
+`
 
 const manualHead = `sandtrap-events 7 "SandTrap" "Miscellaneous"
 ============================================
@@ -227,7 +244,7 @@ until one can be.
 
 The first name is that in JSON, the second that in the journal. An event of the
 service itself has no identity, that is none of the fields from **session** on:
-these are **server.\***, **pool.\*** and **session.recover**. **target.\***
+these are **server.\***, **pool.\***, **control.\*** and **session.recover**. **target.\***
 have a session and no addresses.
 
 **time**

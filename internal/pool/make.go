@@ -47,6 +47,9 @@ func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	pause = p.fall(now)
+	if p.drained {
+		return 0, pause
+	}
 	missing := p.goal + p.starving() - len(p.warm) - p.making
 	if missing <= 0 && p.making == 0 && p.anyStale() {
 		missing = 1

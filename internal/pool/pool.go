@@ -93,6 +93,7 @@ type Pool struct {
 	demand
 	making    int
 	isReady   bool
+	drained   bool // by Drain, until Refill
 	closed    bool // Run has ended or is about to: nothing stays warm
 	unlimited bool
 	failure   error         // why the latest container could not be made, nil after a success
@@ -192,6 +193,7 @@ type Status struct {
 	Waiting                      int   // sessions without a target
 	Retained                     int   // stopped containers
 	Unlimited                    bool  // targets run without limits
+	Drained                      bool  // none is made, see Drain
 	Failure                      error // why the latest container could not be made, nil when it could
 }
 
@@ -201,8 +203,26 @@ func (p *Pool) Status() Status {
 	defer p.mu.Unlock()
 	return Status{
 		Warm: len(p.warm), Goal: p.goal, Leased: p.count[leased], Draining: p.count[draining], Waiting: len(p.waiting),
-		Retained: p.count[stopped] + p.count[captured], Unlimited: p.unlimited, Failure: p.failure,
+		Retained: p.count[stopped] + p.count[captured], Unlimited: p.unlimited, Drained: p.drained, Failure: p.failure,
 	}
+}
+
+// Drain removes the warm targets and makes no others until Refill. Sessions that have
+// one keep it; others wait for a target in vain.
+func (p *Pool) Drain() {
+	p.mu.Lock()
+	p.drained = true
+	p.settle()
+	p.mu.Unlock()
+}
+
+// Refill ends Drain, and makes what is missing without waiting for the end of the pause
+// after a failure.
+func (p *Pool) Refill() {
+	p.mu.Lock()
+	p.drained, p.backoff, p.pause = false, time.Time{}, firstPause
+	p.mu.Unlock()
+	wake(p.fill)
 }
 
 // wait sleeps unless ctx ends or early says something first.

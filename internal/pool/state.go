@@ -158,9 +158,13 @@ func (p *Pool) settle() {
 		p.waiting[0].got <- c
 		p.waiting = slices.Delete(p.waiting, 0, 1)
 	}
-	for len(p.warm) > p.goal {
+	most, reason := p.goal, "more than are needed"
+	if p.drained {
+		most, reason = 0, "drained by operator"
+	}
+	for len(p.warm) > most {
 		c := slices.MinFunc(p.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.made.Compare(b.made)) })
-		p.doom(c, warm, cmp.Or(c.stale, "more than are needed"))
+		p.doom(c, warm, cmp.Or(c.stale, reason))
 	}
 }
 

@@ -300,6 +300,7 @@ func (r *running) cause(err error) error {
 func (r *running) finish(served error, reason string) error {
 	s := r.session
 	sum, err := r.recorder.End()
+	s.leave(r)
 	r.watcher.Close()
 	s.putAway(r.recorder, r.transfers.sync)
 	if !s.truncated(r.program.Channel, served) && err != nil {

@@ -38,6 +38,8 @@ type Service struct {
 	// Seal is told of the directory of a session that is closed; nil for nobody.
 	Seal func(dir string)
 	Log  hclog.Logger
+
+	live live
 }
 
 // The record of a session must stay within what can be read back: these bound
@@ -63,6 +65,7 @@ type Session struct {
 	dir      *evidence.Dir
 	stdin    sync.WaitGroup // copiers that may outlive their program, never the session
 	closing  chan struct{}  // closed by Close
+	closed   chan struct{}  // closed when the evidence is
 	budget   *record.Budget // of all recordings
 	failures atomic.Int32   // of recordings
 	captures *transfer.Capture
@@ -81,6 +84,8 @@ type Session struct {
 	record evidence.Session
 	text   int // bytes of commands, terminals and environment in record
 	names  int // bytes of the names of transferred files there
+	// Those that run, by channel.
+	programs map[int]*running
 }
 
 // Open begins the evidence of a connection that has authenticated. If that
@@ -93,12 +98,13 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	if err != nil {
 		return nil, err
 	}
-	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), record: begin(login), budget: record.NewBudget(s.MaxSessionBytes),
+	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), closed: make(chan struct{}), record: begin(login), budget: record.NewBudget(s.MaxSessionBytes),
 		captures: transfer.NewCapture(artifacts{s.Store}, s.Transfers)}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}
 	session.sync()
+	s.live.add(session)
 	session.events.Emit(event.SessionOpen, event.F("user", login.User()), event.F("method", login.Accepted().Method))
 	return session, nil
 }
@@ -166,6 +172,7 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil, ""))
 	}
+	s.enter(r)
 	s.began(r, lease.Account.Name)
 	return r, nil
 }
@@ -354,6 +361,7 @@ func (s *Session) keep(c evidence.Channel) error {
 
 // Close ends the session: its connection is gone, every Serve has returned.
 func (s *Session) Close(reason string) {
+	defer s.service.live.remove(s)
 	close(s.closing)
 	s.waiting.Wait() // before the lease is lost by our own doing
 	s.leasing.Lock()

@@ -78,11 +78,7 @@ func (t *Tracker) control(final byte, params []byte) {
 	case 'T':
 		s.rotateDown(s.top, s.bottom, v.at(0))
 	case 'b':
-		for range min(v.at(0), s.columns) {
-			if s.last > 0 {
-				s.character(s.last)
-			}
-		}
+		s.repeat(v.at(0))
 	case 'h', 'l':
 		s.insert = s.insert && v.list[0] != 4 || final == 'h' && v.list[0] == 4
 	case 'r':
@@ -143,12 +139,16 @@ func (t *Tracker) eraseDisplay(how int) {
 	s := &t.screen
 	switch how {
 	case 0:
+		if s.x == 0 && s.y == 0 {
+			t.cleared()
+		}
 		s.erase(s.x, s.columns)
 		s.eraseRows(s.y+1, s.rows)
 	case 1:
 		s.erase(0, s.x+1)
 		s.eraseRows(0, s.y)
 	case 2:
+		t.cleared()
 		s.eraseRows(0, s.rows)
 	}
 }

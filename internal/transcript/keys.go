@@ -2,6 +2,7 @@ package transcript
 
 import (
 	"bytes"
+	"strings"
 	"unicode/utf8"
 )
 
@@ -84,7 +85,29 @@ func (k *typed) backspace() {
 // input takes what a client sends.
 func (t *Tracker) input(p []byte) {
 	for _, c := range p {
+		if t.plain {
+			t.plainByte(c)
+			continue
+		}
 		t.key(c)
+	}
+}
+
+// plainByte takes what a shell reads that has no terminal. What holds a zero byte is not
+// lines but a file, or packets.
+func (t *Tracker) plainByte(c byte) {
+	k := &t.typed
+	switch {
+	case c == 0:
+		t.binary = true
+	case t.binary:
+	case c == '\n':
+		if strings.TrimSpace(string(k.text)) != "" {
+			t.lines = append(t.lines, Line{Time: t.now, Text: string(k.text), Cut: k.cut})
+		}
+		k.clear()
+	default:
+		k.add(c)
 	}
 }
 

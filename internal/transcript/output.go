@@ -204,6 +204,7 @@ func (t *Tracker) restoreCursor() {
 // reset is RIS.
 func (t *Tracker) reset() {
 	t.setAlt(false)
+	t.cleared()
 	s := &t.screen
 	s.eraseRows(0, s.rows)
 	s.x, s.y, s.full, s.insert, s.noWrap = 0, 0, false, false, false

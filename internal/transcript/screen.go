@@ -117,8 +117,9 @@ func (s *screen) write(p []byte) {
 		n := min(len(p), s.columns-s.x)
 		l := s.lines[s.y]
 		l.reach(s.x + n)
-		for i, c := range p[:n] {
-			l.cells[s.x+i] = cell{r: rune(c)}
+		cells := l.cells[s.x : s.x+n]
+		for i, c := range p[:len(cells)] {
+			cells[i] = cell{r: rune(c)}
 		}
 		s.x += n
 		s.last = rune(p[n-1])
@@ -145,17 +146,40 @@ func (l *row) reach(n int) {
 // character puts a character beyond ASCII on the screen.
 func (s *screen) character(r rune) {
 	switch {
-	case r < 0:
+	case r < firstCombining:
 		s.put(r, 1)
+		return
 	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
 		s.combine(r)
+		return
+	}
+	switch width.LookupRune(r).Kind() {
+	case width.EastAsianWide, width.EastAsianFullwidth:
+		s.put(r, 2)
 	default:
-		k := width.LookupRune(r).Kind()
-		if k == width.EastAsianWide || k == width.EastAsianFullwidth {
-			s.put(r, 2)
-			return
-		}
 		s.put(r, 1)
+	}
+}
+
+// firstCombining is the first character that takes no place of its own, but for the soft
+// hyphen, which terminals show.
+const firstCombining = 0x300
+
+// repeat puts the last character on the screen again.
+func (s *screen) repeat(n int) {
+	n = min(n, s.columns)
+	if s.last < 0x20 || s.last > 0x7e {
+		for ; n > 0 && s.last != 0; n-- {
+			s.character(s.last)
+		}
+		return
+	}
+	var run [64]byte
+	for i := range run {
+		run[i] = byte(s.last)
+	}
+	for ; n > 0; n -= len(run) {
+		s.write(run[:min(n, len(run))])
 	}
 }
 
@@ -232,6 +256,13 @@ func (s *screen) scrollOff(n int) {
 // rotate moves the rows of a region up by n and empties as many at its end.
 func (s *screen) rotate(top, bottom, n int) {
 	region := s.lines[top : bottom+1]
+	if n == 1 { // this is where the time goes
+		l := region[0]
+		copy(region, region[1:])
+		region[len(region)-1] = l
+		l.cells, l.wrapped, l.entered = l.cells[:0], false, 0
+		return
+	}
 	n = min(n, len(region))
 	var moved [maxRows]*row
 	copy(moved[:], region[:n])

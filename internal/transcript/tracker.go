@@ -64,6 +64,7 @@ type Tracker struct {
 	parser   parser
 	typed    typed
 	plain    bool
+	binary   bool // plain, and not lines
 	newlines bool // a line feed begins a line, as without a terminal
 	now      time.Time
 
@@ -79,6 +80,7 @@ type Tracker struct {
 
 	last    candidate // at the last line feed of the line editor
 	learned string    // the last prompt that was told from its line
+	text    text
 	queue   []pending
 	waiting int // bytes of text in queue
 	lines   []Line
@@ -108,12 +110,16 @@ func (t *Tracker) Input(p []byte, at time.Time) []Line {
 // Resize takes a new size of the window.
 func (t *Tracker) Resize(columns, rows int) { t.screen.resize(columns, rows) }
 
-// Close returns the lines whose end the terminal has not shown.
+// Close returns the lines whose end the terminal has not shown. Nothing may follow.
 func (t *Tracker) Close() []Line {
 	if t.parser.chars > 0 {
 		t.brokenCharacter()
 	}
 	t.settle(len(t.queue))
+	if t.screen.alt {
+		t.setAlt(false)
+	}
+	t.tell()
 	return t.take()
 }
 
@@ -157,13 +163,6 @@ func (t *Tracker) press() bool {
 // enter takes the line that was typed.
 func (t *Tracker) enter() {
 	k := &t.typed
-	if t.plain {
-		if len(squeeze(k.text)) > 0 {
-			t.lines = append(t.lines, Line{Time: t.now, Text: string(k.text), Cut: k.cut})
-		}
-		k.clear()
-		return
-	}
 	for len(t.queue) > 0 && (len(t.queue) == maxPending || t.waiting+len(k.text) > maxPendingText) {
 		t.settle(1)
 	}
@@ -191,9 +190,6 @@ func (t *Tracker) echoes(p []byte) {
 		e.seen = echo(e.text, e.seen, p)
 	}
 }
-
-// setAlt changes between the main and the alternate screen.
-func (t *Tracker) setAlt(on bool) { t.screen.setAlt(on) }
 
 // setBracketed takes the sign of a line editor that begins, or is done with a line.
 func (t *Tracker) setBracketed(on bool) {

@@ -37,7 +37,7 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 			continue
 		}
 		if !first {
-			due += o.pause(f.Time - last)
+			due += o.Pause(f.Time - last)
 		}
 		first, last = false, f.Time
 		if err := sleep(ctx, due-time.Since(begin)); err != nil {
@@ -49,8 +49,8 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 	}
 }
 
-// pause returns how long to wait for something recorded gap later.
-func (o PlayOptions) pause(gap time.Duration) time.Duration {
+// Pause returns how long to wait for something recorded gap later.
+func (o PlayOptions) Pause(gap time.Duration) time.Duration {
 	if o.Speed <= 0 || gap <= 0 {
 		return 0
 	}

@@ -78,9 +78,11 @@ func transcribe(root *os.Root, c evidence.Channel, w rowWriter) error {
 	left := int64(maxPlainText)
 	tracker.Rows(func(r transcript.Row) {
 		if !terminal {
-			if left -= int64(len(r.Text)) + 1; left < 0 {
+			if left < 0 {
 				return
 			}
+			r.Text = r.Text[:min(int64(len(r.Text)), left)]
+			left -= int64(len(r.Text)) + 1
 		}
 		if failed := w.row(c, r); err == nil && failed != nil {
 			err = fmt.Errorf("%w: %w", errWrite, failed)

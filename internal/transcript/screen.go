@@ -32,6 +32,7 @@ const wide = rune(0x110000)
 type row struct {
 	cells   []cell
 	wrapped bool  // it went on in the next one because there was no more room
+	told    bool  // it was handed on as it is, see Rows
 	entered int64 // when the command in it was, in nanoseconds since 1970; 0 for none
 }
 
@@ -116,6 +117,7 @@ func (s *screen) write(p []byte) {
 		}
 		n := min(len(p), s.columns-s.x)
 		l := s.lines[s.y]
+		l.told = false
 		l.reach(s.x + n)
 		cells := l.cells[s.x : s.x+n]
 		for i, c := range p[:len(cells)] {
@@ -209,6 +211,7 @@ func (s *screen) put(r rune, n int) {
 	if s.insert {
 		s.insertCells(n)
 	}
+	l.told = false
 	l.reach(s.x + n)
 	l.cells[s.x] = cell{r: r}
 	if n == 2 {
@@ -260,7 +263,7 @@ func (s *screen) rotate(top, bottom, n int) {
 		l := region[0]
 		copy(region, region[1:])
 		region[len(region)-1] = l
-		l.cells, l.wrapped, l.entered = l.cells[:0], false, 0
+		l.cells, l.wrapped, l.told, l.entered = l.cells[:0], false, false, 0
 		return
 	}
 	n = min(n, len(region))
@@ -312,7 +315,7 @@ func (s *screen) erase(from, to int) {
 
 func (s *screen) eraseRows(from, to int) {
 	for _, l := range s.lines[from:to] {
-		l.cells, l.wrapped, l.entered = l.cells[:0], false, 0
+		l.cells, l.wrapped, l.told, l.entered = l.cells[:0], false, false, 0
 	}
 }
 

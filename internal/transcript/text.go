@@ -31,6 +31,10 @@ func (t *Tracker) Rows(row func(Row)) {
 
 // take takes one row of the main screen.
 func (x *text) take(l *row) {
+	if l.told {
+		return
+	}
+	l.told = true
 	x.b = l.appendText(x.b, 0)
 	x.begun = true
 	if x.at == 0 {
@@ -54,7 +58,8 @@ func (x *text) flush() {
 	x.b, x.at, x.begun = x.b[:0], 0, false
 }
 
-// tell hands on what is on the main screen, which is about to be emptied, or is the end.
+// tell hands on what is on the main screen, which is about to be emptied or hidden, or is
+// the end.
 func (t *Tracker) tell() {
 	s := &t.screen
 	if t.text.row == nil || s.alt {
@@ -80,7 +85,10 @@ func (t *Tracker) cleared() {
 
 // setAlt changes between the main and the alternate screen.
 func (t *Tracker) setAlt(on bool) {
-	if !on && t.screen.alt {
+	switch {
+	case on && !t.screen.alt:
+		t.tell() // it comes before the picture
+	case !on && t.screen.alt:
 		t.tellPicture()
 	}
 	t.screen.setAlt(on)

@@ -29,8 +29,14 @@ type parser struct {
 
 // output takes what a terminal is sent.
 func (t *Tracker) output(p []byte) {
+	looked := 0
 	for i := 0; i < len(p); {
 		if t.parser.state == ground && t.parser.chars == 0 {
+			if i >= looked {
+				skipped, more := t.skip(p[i:])
+				looked = i + max(more, enough)
+				i += skipped
+			}
 			n := i
 			for n < len(p) && p[n] >= 0x20 && p[n] < 0x7f {
 				n++

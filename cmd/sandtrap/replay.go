@@ -24,6 +24,7 @@ type replayOptions struct {
 	idleLimit time.Duration
 	raw       bool
 	input     bool
+	keys      *os.File // a terminal that steers the replay; nil for none
 }
 
 func newReplay(g *globals) *cobra.Command {
@@ -38,6 +39,10 @@ func newReplay(g *globals) *cobra.Command {
 Only harmless control sequences reach the terminal; titles, clipboard access,
 queries and the like are left out. A live session is played as far as it got.
 
+In a terminal, space halts and goes on, the arrow keys go back and forth by five
+seconds, [ and ] to the last and the next marker, such as a command, . shows the
+next output and halts, and q ends the replay.
+
 ` + sessionArgument + `
 
 Exit status is 0 if all is well, 1 for an error, 2 for wrong usage, 4 if there
@@ -45,6 +50,9 @@ is no such session or channel, 130 if interrupted.`,
 		Args: back.args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.id = back.id(args)
+			if g.out == os.Stdout && isTerminal(os.Stdin) && isTerminal(os.Stdout) {
+				o.keys = os.Stdin
+			}
 			return withStore(g, func(s *evidence.Store) error {
 				return runReplay(cmd.Context(), s, o, g.out, g.err)
 			})
@@ -80,12 +88,8 @@ func runReplay(ctx context.Context, s *evidence.Store, o replayOptions, out, dia
 		return fmt.Errorf("open session %s: %w", session.ID, err)
 	}
 	defer root.Close()
-	reader, closer, err := record.Open(root, channel.Recording.Raw)
-	if err != nil {
-		return err
-	}
-	defer closer.Close()
-	truncated, err := play(ctx, reader, o, out, diagnostics)
+	open := func() (*record.Reader, io.Closer, error) { return record.Open(root, channel.Recording.Raw) }
+	truncated, err := play(ctx, open, o, out, diagnostics)
 	switch {
 	case truncated:
 		fmt.Fprintln(diagnostics, "sandtrap: the recording reached its size limit here")
@@ -125,10 +129,14 @@ func chooseChannel(s evidence.Session, id int) (evidence.Channel, error) {
 }
 
 // play shows one recording. The terminal is put back in order however it ends.
-func play(ctx context.Context, r *record.Reader, o replayOptions, out, diagnostics io.Writer) (truncated bool, err error) {
-	w := out
+func play(ctx context.Context, open func() (*record.Reader, io.Closer, error), o replayOptions, out, diagnostics io.Writer) (truncated bool, err error) {
+	screen := &redraw{w: out}
+	var (
+		w      io.Writer = screen
+		filter *term.Filter
+	)
 	if !o.raw && !o.input {
-		filter := term.NewFilter(out)
+		filter = term.NewFilter(screen)
 		defer func() { err = errors.Join(err, filter.Restore()) }()
 		w = filter
 	}
@@ -140,7 +148,7 @@ func play(ctx context.Context, r *record.Reader, o replayOptions, out, diagnosti
 		return f.Kind == record.KindOutput || f.Kind == record.KindStderr
 	}}
 	po.Damaged = func(err error) { fmt.Fprintf(diagnostics, "sandtrap: left out: %s\n", term.Printable(err.Error())) }
-	err = record.Play(ctx, r, po, func(f record.Frame) error {
+	sink := func(f record.Frame) error {
 		data := f.Data
 		if o.input && !o.raw {
 			data = keystrokes(data)
@@ -149,7 +157,24 @@ func play(ctx context.Context, r *record.Reader, o replayOptions, out, diagnosti
 			return fmt.Errorf("write to terminal: %w", err)
 		}
 		return nil
-	})
+	}
+	if o.keys != nil && o.speed > 0 {
+		keys, err := openKeyboard(o.keys)
+		if err != nil {
+			return false, err
+		}
+		if keys != nil {
+			p := &player{open: open, keys: keys, options: po, sink: sink, filter: filter, screen: screen}
+			err = p.Play(ctx)
+			return truncated, errors.Join(err, keys.Close())
+		}
+	}
+	reader, closer, err := open()
+	if err != nil {
+		return false, err
+	}
+	defer closer.Close()
+	err = record.Play(ctx, reader, po, sink)
 	return truncated, err
 }
 

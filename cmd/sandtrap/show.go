@@ -27,6 +27,8 @@ type showOptions struct {
 	format string // text or json
 	id     string
 	now    time.Time // with the zone that times are shown in
+
+	transcript, files bool // instead of all that is known
 }
 
 func newShow(g *globals) *cobra.Command {
@@ -37,8 +39,9 @@ func newShow(g *globals) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "show ID",
 		Short: "Show what is known about a session",
-		Long: `Show who came, how they logged in, where they landed and what was recorded. Live
-sessions can be shown, and the service need not run.
+		Long: `Show who came, how they logged in, where they landed, what was recorded and, in
+the order of time, what they did. Live sessions can be shown, and the service need
+not run.
 
 ` + sessionArgument + `
 
@@ -52,7 +55,10 @@ is no such session.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.format, "format", formatText, "text or json")
+	flags := cmd.Flags()
+	flags.StringVar(&o.format, "format", formatText, "text or json")
+	flags.BoolVar(&o.transcript, "transcript", false, "show what the terminals showed, as plain text, with the times of commands")
+	flags.BoolVar(&o.files, "files", false, "show which files came and went, and which the target had at the end")
 	back.addFlags(cmd)
 	return cmd
 }
@@ -61,11 +67,19 @@ func runShow(_ context.Context, s *evidence.Store, o showOptions, out, diagnosti
 	if o.format != formatText && o.format != formatJSON {
 		return usageError{fmt.Errorf("%q is not a format, want text or json", o.format)}
 	}
+	if o.transcript && o.files {
+		return usageError{errors.New("--transcript and --files do not go together")}
+	}
 	session, dir, err := findSession(s, o.id, diagnostics)
 	if err != nil {
 		return err
 	}
-	if o.format == formatJSON {
+	switch {
+	case o.transcript:
+		return showTranscript(session, dir, o, out, diagnostics)
+	case o.files:
+		return showFiles(session, dir, o, out, diagnostics)
+	case o.format == formatJSON:
 		return writeIndented(out, struct {
 			evidence.Session
 			Directory string `json:"directory"`
@@ -138,6 +152,7 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 		line("Forwards", "%d", len(s.Forwards))
 		describeForwards(&b, s.Forwards)
 	}
+	describeTimeline(&b, s, zone)
 	return b.String()
 }
 
@@ -179,13 +194,7 @@ func describeAttempts(b *strings.Builder, s evidence.Session, zone *time.Locatio
 }
 
 func describeChannel(b *strings.Builder, c evidence.Channel) {
-	fmt.Fprintf(b, "  %d %s", c.ID, term.Safe(c.Kind))
-	if c.Command != "" {
-		fmt.Fprintf(b, " %q", c.Command)
-	}
-	if c.Terminal != "" {
-		fmt.Fprintf(b, ", terminal %q %dx%d", c.Terminal, c.Size.Columns, c.Size.Rows)
-	}
+	fmt.Fprintf(b, "  %s", channelHeading(c))
 	r := c.Recording
 	if r.ExitSignal != "" {
 		fmt.Fprintf(b, ", ended by signal %s", term.Safe(r.ExitSignal))

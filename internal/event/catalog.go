@@ -38,6 +38,7 @@ const (
 	ShellStart     Kind = "shell.start"
 	ExecStart      Kind = "exec.start"
 	SubsystemStart Kind = "subsystem.start"
+	CommandInput   Kind = "command.input"
 	ProgramExit    Kind = "program.exit"
 	RecordingStop  Kind = "recording.truncate"
 	TransferFile   Kind = "transfer.file"
@@ -115,6 +116,7 @@ var Catalog = []Definition{
 	{ShellStart, "f5055f53dca14fec945d558e85e1ad5c", Notice, "Shell started", []string{"channel", "account", "pty"}},
 	{ExecStart, "111524e3b10d46d8a6e63f0c8525c52f", Notice, "Command started", []string{"channel", "account", "pty", "command"}},
 	{SubsystemStart, "d1d630d4f9f74ce2b5aed8c82eb223a1", Notice, "Subsystem started", []string{"channel", "account", "subsystem"}},
+	{CommandInput, "bf9112bc7e864d7aa184409ca37934c8", Notice, "Command line entered", []string{"channel", "command", "echoed"}},
 	{ProgramExit, "8ee31b5f447d4416a72d5bf0d4cc499c", Info, "Program ended", []string{"channel", "exit_status", "exit_signal", "core_dumped"}},
 	{RecordingStop, "8e9eed7476f94008b0633b4e6f7e6bfd", Warning, "Recording reached its limit", []string{"channel", "limit_bytes", "setting"}},
 	{TransferFile, "9d0caf157fc144bba6c02392de808edf", Notice, "File transferred", []string{"channel", "protocol", "direction", "path", "size_bytes", "transferred_bytes", "offset", "mode", "sha256", "artifact", "captured_bytes", "complete", "reason"}},

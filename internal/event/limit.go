@@ -18,7 +18,7 @@ type Limits struct {
 // has a few.
 var repeats = map[Kind]bool{
 	AuthAttempt: true, SessionFail: true, ChannelOpen: true, ChannelDeny: true, ChannelTimeout: true, ChannelRequest: true, GlobalRequest: true,
-	ForwardRequest: true, ForwardListen: true, ForwardClose: true, ShellStart: true, ExecStart: true, SubsystemStart: true, ProgramExit: true,
+	ForwardRequest: true, ForwardListen: true, ForwardClose: true, ShellStart: true, ExecStart: true, SubsystemStart: true, CommandInput: true, ProgramExit: true,
 	RecordingStop: true, TransferFile: true, TransferChange: true, TransferGap: true, ChannelClose: true,
 }
 

@@ -32,6 +32,12 @@ func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string
 		}
 		known[name] = i
 	}
+	var room CommandRoom
+	for _, c := range session.Channels {
+		for _, l := range c.Commands {
+			room.Take(len(l.Text))
+		}
+	}
 	for _, name := range names {
 		if strings.HasPrefix(name, ForwardPrefix) {
 			damage = errors.Join(damage, matchForward(root, session, name, read))
@@ -48,6 +54,9 @@ func matchRecordings(root *os.Root, session *Session, read func(*os.Root, string
 			session.Channels = append(session.Channels, unknownChannel(i, name, info))
 		}
 		session.Channels[i].Recording = info.Summary
+		if entered := addCommands(root, &session.Channels[i], &room); err == nil {
+			damage = errors.Join(damage, entered)
+		}
 	}
 	slices.SortStableFunc(session.Channels, func(a, b Channel) int { return cmp.Compare(a.ID, b.ID) })
 	slices.SortStableFunc(session.Forwards, func(a, b Forward) int { return cmp.Compare(a.ID, b.ID) })

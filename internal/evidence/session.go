@@ -116,10 +116,14 @@ type Channel struct {
 	CommandsOmitted int `json:"commands_omitted,omitempty"`
 }
 
-// Command is one line that was entered.
+// Command is one line that was entered, see docs/commands.md.
 type Command struct {
-	Time time.Time `json:"time"` // of its end
+	Time time.Time `json:"time"` // when Enter was sent
 	Text Text      `json:"text"`
+	// NotEchoed says that the terminal did not show it, as with a password: it is what
+	// was typed.
+	NotEchoed bool `json:"not_echoed,omitempty"`
+	Cut       bool `json:"cut,omitempty"` // it was longer
 }
 
 // Transfer is a file that was transferred, whole or in part. The fields are those

@@ -13,9 +13,7 @@ type PlayOptions struct {
 	Speed     float64          // 2 is twice as fast; 0 plays without waiting
 	IdleLimit time.Duration    // longest pause at recorded speed; 0 for no limit
 	Show      func(Frame) bool // which frames to play; pauses are between those
-	// Damaged is told of frames that are passed over, see Reader.Skip. Nil: the first
-	// ends the play.
-	Damaged func(error)
+	Damaged   func(error)      // is told of frames that are passed over, see Reader.Skip; may be nil
 }
 
 // Play calls sink for the shown frames at the times they were recorded, counted
@@ -29,13 +27,9 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		f, err := r.Next()
+		f, err := r.NextIntact(o.Damaged)
 		if errors.Is(err, io.EOF) {
 			return nil
-		}
-		if errors.Is(err, ErrCorrupt) && o.Damaged != nil && r.Skip() {
-			o.Damaged(err)
-			continue
 		}
 		if err != nil {
 			return err
@@ -44,7 +38,7 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 			continue
 		}
 		if !first {
-			due += o.pause(f.Time - last)
+			due += o.Pause(f.Time - last)
 		}
 		first, last = false, f.Time
 		if err := sleep(ctx, due-time.Since(begin)); err != nil {
@@ -56,8 +50,8 @@ func Play(ctx context.Context, r *Reader, o PlayOptions, sink func(Frame) error)
 	}
 }
 
-// pause returns how long to wait for something recorded gap later.
-func (o PlayOptions) pause(gap time.Duration) time.Duration {
+// Pause returns how long to wait for something recorded gap later.
+func (o PlayOptions) Pause(gap time.Duration) time.Duration {
 	if o.Speed <= 0 || gap <= 0 {
 		return 0
 	}

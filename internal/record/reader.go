@@ -89,6 +89,20 @@ func (r *Reader) Skip() bool {
 	return true
 }
 
+// NextIntact is Next that leaves out the damaged frames it can Skip. damaged, which may
+// be nil, is told of each.
+func (r *Reader) NextIntact(damaged func(error)) (Frame, error) {
+	for {
+		f, err := r.Next()
+		if !errors.Is(err, ErrCorrupt) || !r.Skip() {
+			return f, err
+		}
+		if damaged != nil {
+			damaged(err)
+		}
+	}
+}
+
 func (r *Reader) read() (Frame, error) {
 	var h [frameHeader]byte
 	if _, err := io.ReadFull(r.r, h[:]); err != nil {

@@ -17,6 +17,11 @@ type Size struct {
 	Rows    uint32 `json:"rows"`
 }
 
+// Cells returns both sides as far as they are numbers that a screen may have.
+func (s Size) Cells() (columns, rows int) {
+	return int(min(s.Columns, math.MaxInt16)), int(min(s.Rows, math.MaxInt16))
+}
+
 // Options describe a recording. Command and Terminal come from the attacker.
 type Options struct {
 	Dir      *os.Root  // the session's directory

@@ -36,6 +36,7 @@ type running struct {
 
 	transfers *transfers
 	watcher   *transfer.Watcher // nil for a program that transfers no files
+	commands  *commands
 }
 
 // TakesSignals implements sshd.Running.
@@ -197,6 +198,7 @@ func (r *running) recordOutput(p []byte) error {
 	err := r.recorder.Output(p)
 	if err == nil {
 		r.watcher.Output(p)
+		r.commands.output(p)
 	}
 	return err
 }
@@ -225,6 +227,7 @@ func (r *running) copyInput(client sshd.Stream) {
 				return
 			}
 			r.watcher.Input(buffer[:n])
+			r.commands.input(buffer[:n])
 			if !gone {
 				_, werr := r.stream.Write(buffer[:n])
 				gone = werr != nil
@@ -272,6 +275,7 @@ func (r *running) control(ctx context.Context, client sshd.Stream) {
 			_ = r.stream.CloseRead() // the program may be gone by now
 		case s := <-client.Resize:
 			if err = r.recorder.Resize(cells(s)); err == nil {
+				r.commands.resize(s)
 				_ = r.stream.Resize(ctx, size(s)) // the program may be gone by now
 			}
 		case name := <-client.Signals:
@@ -299,6 +303,7 @@ func (r *running) cause(err error) error {
 // program was cut short, if it was, and reason why we have ended it.
 func (r *running) finish(served error, reason string) error {
 	s := r.session
+	lines, omitted := r.commands.close()
 	sum, err := r.recorder.End()
 	s.leave(r)
 	r.watcher.Close()
@@ -311,7 +316,7 @@ func (r *running) finish(served error, reason string) error {
 	channel := evidence.Channel{
 		ID: p.Channel, Kind: p.Kind, Command: evidence.Text(p.Command), Terminal: evidence.Text(p.Term),
 		Size: cells(p.Size), Start: r.began.UTC(), End: &end, EndReason: reason, Recording: sum,
-		Transfers: r.transfers.list, TransfersOmitted: r.transfers.omitted,
+		Transfers: r.transfers.list, TransfersOmitted: r.transfers.omitted, Commands: lines, CommandsOmitted: omitted,
 	}
 	for _, e := range p.Env {
 		channel.Env = append(channel.Env, evidence.Text(e))

@@ -86,6 +86,7 @@ type Session struct {
 	names  int // bytes of the names of transferred files there
 	// Those that run, by channel.
 	programs map[int]*running
+	lines    evidence.CommandRoom
 }
 
 // Open begins the evidence of a connection that has authenticated. If that
@@ -165,9 +166,10 @@ func (s *Session) Start(ctx context.Context, p sshd.Program) (sshd.Running, erro
 	}
 	r := &running{
 		session: s, program: p, recorder: recorder, began: time.Now(), signals: takesSignals(lease.Account, p),
-		output: make(chan struct{}), done: make(chan struct{}), transfers: &transfers{session: s, channel: p.Channel},
+		output: make(chan struct{}), done: make(chan struct{}), transfers: &transfers{session: s, channel: p.Channel, recorder: recorder},
 	}
 	r.watcher = s.watch(p, r.transfers)
+	r.commands = s.entered(p, recorder)
 	r.stream, err = lease.Start(ctx, program(s.login, lease.Account, p))
 	if err != nil {
 		return nil, errors.Join(err, r.finish(nil, ""))

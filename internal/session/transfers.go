@@ -8,6 +8,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/transfer"
 )
@@ -26,8 +27,9 @@ func (a artifacts) Temp() (transfer.Temp, error) {
 
 // transfers are the files of one channel. It implements transfer.Reporter.
 type transfers struct {
-	session *Session
-	channel int
+	session  *Session
+	channel  int
+	recorder *record.Recorder
 
 	mu      sync.Mutex // guards all below
 	list    []evidence.Transfer
@@ -69,6 +71,7 @@ func (t *transfers) File(f transfer.File) {
 		fields = append(fields, event.F("offset", f.Offset))
 	}
 	t.session.events.Emit(event.TransferFile, fields...)
+	_ = t.recorder.Marker(brief("file: " + f.Direction + " " + f.Name)) // End and the next chunk meet its error again
 	fits := t.session.fitsTransfer(f)
 	t.mu.Lock()
 	defer t.mu.Unlock()

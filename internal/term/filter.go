@@ -54,6 +54,10 @@ func (f *Filter) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
+// Alternate reports whether what was passed on has the terminal show its alternate
+// screen.
+func (f *Filter) Alternate() bool { return f.alt }
+
 // Restore brings the terminal back to everyday settings, as far as the filter
 // let them be changed: attributes, character set, insert, origin, wrap and
 // reverse modes, cursor, scroll region, main screen. A sequence that was begun

@@ -62,6 +62,9 @@ type service struct {
 	server *sshd.Server
 	space  *record.Space
 
+	stopping context.Context // ends when a stop begins
+	stop     func()
+
 	listeners []net.Listener
 	unloaded  error // why the latest reload changed nothing, nil when it did
 }
@@ -77,6 +80,8 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	s.cfg = loaded.Config
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	defer s.stop()
 	s.log = newLogger(s.cfg.Log, g.err)
 	if err := s.setPolicy(s.cfg.Auth); err != nil {
 		return err
@@ -116,7 +121,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
 	s.newServer(keys, &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Seal: sealer.Queue, Log: s.log.Named("session")})
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Log: s.log.Named("session")})
 	return s.serve(ctx, signals)
 }
 

@@ -15,7 +15,7 @@ import (
 const (
 	maxCaptureLines = 512 // of one file in /proc/net
 	maxNet          = 128 << 10
-	maxCaptureDepth = 32  // directories below each other
+	maxCaptureDepth = 32 // directories below each other
 	maxLooked       = 1 << 16
 	bigFile         = 1 << 20 // bytes, from which on holes matter
 	clockTicks      = 100     // a second, as /proc tells times

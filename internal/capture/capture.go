@@ -87,19 +87,21 @@ const clockMargin = 20 * time.Millisecond
 // New begins a capture.
 func New(o Options) *Capture {
 	now := time.Now()
-	start := o.Since.Add(-clockMargin)
-	// Where the clock was set back meanwhile, so are the times of files.
-	if back := now.Sub(o.Since) - now.Round(0).Sub(o.Since.Round(0)); back > 0 {
-		start = start.Add(-back)
-	}
 	c := &Capture{
-		o: o, began: now, since: start.UnixNano(), out: bufio.NewWriterSize(o.To, 64<<10), left: o.SessionBytes,
+		o: o, began: now, since: threshold(o.Since, now, now.Sub(o.Since)).UnixNano(), out: bufio.NewWriterSize(o.To, 64<<10), left: o.SessionBytes,
 		links: map[inode]linked{}, hashes: map[string]bool{},
 	}
 	c.encoder = json.NewEncoder(c.out)
 	c.encoder.SetEscapeHTML(false)
 	c.sum = evidence.Capture{File: evidence.CaptureFile, Volatile: notTried, Layer: notTried}
 	return c
+}
+
+// threshold is the time from which on changes are of the session. Where the clock was
+// set back meanwhile, so are the times of files. passed is by a clock that is not.
+func threshold(since, now time.Time, passed time.Duration) time.Time {
+	back := passed - now.Round(0).Sub(since.Round(0))
+	return since.Add(-clockMargin - max(0, back))
 }
 
 // What a summary says of a part.

@@ -198,7 +198,7 @@ var inJournal = map[Kind][]string{
 	TransferGap:    {"channel", "protocol"},
 	ChannelClose:   {"channel", "recording"},
 	FileCapture:    {"where", "size_bytes", "captured_bytes", "complete"},
-	CaptureEnd:     {"volatile", "layer", "artifacts", "omitted"},
+	CaptureEnd:     {"processes", "artifacts", "entries_omitted"},
 	TargetReturn:   {"target", "container", "returned"},
 	TargetStop:     {"target", "container"},
 }

@@ -53,7 +53,14 @@ func Read(ctx context.Context, socket, layer string, each func(m frame.ItemMessa
 
 func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage, *os.File) error) (end frame.CapturedMessage, err error) {
 	server, stop, err := helper.Ask(ctx, socket, layer)
+	if ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
 	if err != nil {
+		if server != nil {
+			stop()
+			server.Close()
+		}
 		return end, err
 	}
 	defer server.Close()

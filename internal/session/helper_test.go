@@ -282,6 +282,7 @@ type stage struct {
 	events  *sink
 	emitter *event.Emitter
 	service *Service
+	touch   func() // changes what lies in the layer
 }
 
 func setUp(t *testing.T) *stage {

@@ -17,9 +17,9 @@ import (
 
 // leaveAll makes one of everything that an attacker can leave behind.
 const leaveAll = `exec 2>&1
-printf 'in root' >/root/x; chmod 4750 /root/x; chown 33:34 /root/x
+printf 'in root' >/root/x; chown 33:34 /root/x; chmod 4750 /root/x
 printf 'in tmp' >/tmp/t; ln /tmp/t /tmp/t2; printf 'in memory' >/dev/shm/m
-cp "$(command -v sleep)" /tmp/gone; /tmp/gone 1234 </dev/null >/dev/null & sleep 0.3; rm /tmp/gone
+cp "$(command -v sleep)" /tmp/gone; /tmp/gone 1234 </dev/null >/dev/null 2>&1 & sleep 0.3; rm /tmp/gone
 if command -v perl >/dev/null; then perl -e '
 	$n = "hidden"; $fd = syscall(319, $n, 0); open(F, ">&=", $fd); open(S, "<", "/bin/sleep"); local $/; print F <S>; F->flush;
 	if (!fork) { close STDOUT; close STDERR; close STDIN; exec "/proc/self/fd/$fd", "4321" }' ; fi
@@ -120,8 +120,8 @@ func TestCapture(t *testing.T) {
 			t.Errorf("%s: %+v", key, e)
 		}
 	}
-	if out := must(t, "sandtrap", "events", "--session", s.ID); !strings.Contains(out, "file.capture") || !strings.Contains(out, "capture.end") {
-		t.Logf("events: %.2000s", out)
+	if out := must(t, "sh", "-c", "cat "+stateDir+"/events/*.jsonl | grep "+s.ID); !strings.Contains(out, `"file.capture"`) || !strings.Contains(out, `"capture.end"`) {
+		t.Errorf("events: %.2000s", out)
 	}
 	t.Run("comes back", func(t *testing.T) { // only what is new is told
 		if r := finish(t, sshFrom(source, "root@127.0.0.1", "printf more >/root/second"), nil); r.status != 0 {
@@ -171,5 +171,20 @@ func TestCaptureAgainstWill(t *testing.T) {
 			t.Errorf("%s: capture %+v", signal, s.Capture)
 		}
 		t.Logf("%s: %+v", signal, s.Capture)
+	}
+}
+
+// TestCaptureCost tells what captures cost, and that what is too much is said.
+func TestCaptureCost(t *testing.T) {
+	for _, files := range []string{"0", "100", "10000"} {
+		command := "i=0; mkdir /root/d; while [ $i -lt " + files + " ]; do echo $i >/root/d/$i; i=$((i+1)); done"
+		if r := finish(t, sshFrom(freshSource(), "root@127.0.0.1", command), nil); r.status != 0 {
+			t.Fatalf("%+v", r)
+		}
+		s := lastSession(t)
+		t.Logf("%s files: %+v", files, s.Capture)
+		if many := files == "10000"; s.Capture == nil || many != (s.Capture.Layer == "more than capture.max_files") || many != (s.Capture.Omitted > 0) {
+			t.Errorf("capture %+v", s.Capture)
+		}
 	}
 }

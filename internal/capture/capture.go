@@ -52,7 +52,6 @@ type Options struct {
 // implements attach.Captured.
 type Capture struct {
 	o       Options
-	began   time.Time
 	since   int64 // nanoseconds since 1970
 	out     *bufio.Writer
 	encoder *json.Encoder
@@ -88,7 +87,7 @@ const clockMargin = 20 * time.Millisecond
 func New(o Options) *Capture {
 	now := time.Now()
 	c := &Capture{
-		o: o, began: now, since: threshold(o.Since, now, now.Sub(o.Since)).UnixNano(), out: bufio.NewWriterSize(o.To, 64<<10), left: o.SessionBytes,
+		o: o, since: threshold(o.Since, now, now.Sub(o.Since)).UnixNano(), out: bufio.NewWriterSize(o.To, 64<<10), left: o.SessionBytes,
 		links: map[inode]linked{}, hashes: map[string]bool{},
 	}
 	c.encoder = json.NewEncoder(c.out)
@@ -124,6 +123,7 @@ func (c *Capture) Volatile(ctx context.Context, leader Leader) {
 	if deadline, ok := ctx.Deadline(); ok {
 		m.Milliseconds = uint32(max(0, time.Until(deadline).Milliseconds()*9/10)) // so that its end arrives
 	}
+	defer c.spent(time.Now())
 	end, err := leader.Capture(ctx, m, c)
 	c.finish()
 	c.sum.Volatile = c.outcome(end, err)
@@ -131,6 +131,7 @@ func (c *Capture) Volatile(ctx context.Context, leader Leader) {
 
 // Layer captures the layer, which read hands on as layer.Read does.
 func (c *Capture) Layer(ctx context.Context, read func(context.Context, func(frame.ItemMessage, *os.File) error) (frame.CapturedMessage, error)) {
+	defer c.spent(time.Now())
 	end, err := read(ctx, func(m frame.ItemMessage, content *os.File) error {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -140,6 +141,9 @@ func (c *Capture) Layer(ctx context.Context, read func(context.Context, func(fra
 	c.finish()
 	c.sum.Layer = c.outcome(end, err)
 }
+
+// spent adds to how long it took, which a target that is being stopped is not part of.
+func (c *Capture) spent(since time.Time) { c.sum.Duration += time.Since(since).Milliseconds() }
 
 // outcome is what the summary says of a part that has ended.
 func (c *Capture) outcome(end frame.CapturedMessage, err error) string {
@@ -177,7 +181,6 @@ func (c *Capture) Close() (evidence.Capture, error) {
 	if err := c.out.Flush(); err != nil && c.failed == nil {
 		c.failed = err
 	}
-	c.sum.Duration = time.Since(c.began).Milliseconds()
 	if err := errors.Join(c.failed, c.store); err != nil {
 		c.sum.Error = err.Error()
 		return c.sum, fmt.Errorf("capture: %w", err)

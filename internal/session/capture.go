@@ -26,6 +26,9 @@ type Capture struct {
 const (
 	// captureWorkers bounds the layers that are read at once.
 	captureWorkers = 2
+	// volatileTime bounds what a leader may take; nobody else can have the lease
+	// meanwhile.
+	volatileTime = 10 * time.Second
 	// yieldCapture is how long a capture goes on once its source waits for the
 	// target, or the service for its end.
 	yieldCapture = time.Second
@@ -76,8 +79,8 @@ func (s *Session) beginCapture(lease *pool.Lease) *capturing {
 		},
 	})
 	c.ctx, c.end = settings.within(lease.Wanted())
-	// What is in memory gets a half, so that a leader that hangs leaves time for the rest.
-	ctx, cancel := context.WithTimeout(c.ctx, settings.Time/2)
+	// A leader that hangs leaves time for the rest.
+	ctx, cancel := context.WithTimeout(c.ctx, min(settings.Time/2, volatileTime))
 	defer cancel()
 	c.Volatile(ctx, lease)
 	return c

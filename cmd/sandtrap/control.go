@@ -49,7 +49,7 @@ func (s *service) askReload(ctx context.Context) (control.Reloaded, error) {
 	answer := make(chan control.Reloaded, 1)
 	select {
 	case s.reloads <- answer:
-	case <-s.stopping:
+	case <-s.stopping.Done():
 		return control.Reloaded{}, control.ErrStopping
 	case <-ctx.Done():
 		return control.Reloaded{}, ctx.Err()
@@ -72,7 +72,7 @@ func (s *service) describer() func() control.Status {
 			c.Channels += len(one.Channels)
 		}
 		select {
-		case <-s.stopping:
+		case <-s.stopping.Done():
 			c.Draining = true
 		default:
 		}

@@ -65,17 +65,19 @@ type service struct {
 	server *sshd.Server
 	space  *record.Space
 
-	sessions  *session.Service
+	sessions *session.Service
+	stopping context.Context // ends when a stop begins
+	stop     func()
+
 	listeners []net.Listener
 	unloaded  atomic.Pointer[error] // why the latest reload changed nothing, nil when it did
 	reloads   chan chan control.Reloaded
-	stopping  chan struct{} // closed when drain begins
 }
 
 // runServe is the daemon, top to bottom: configuration, evidence, keys, sockets,
 // Podman, a warm target, and only then the first connection.
 func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err error) {
-	s := &service{start: time.Now(), reloads: make(chan chan control.Reloaded), stopping: make(chan struct{}), load: func() (*config.Loaded, error) {
+	s := &service{start: time.Now(), reloads: make(chan chan control.Reloaded), load: func() (*config.Loaded, error) {
 		return config.Load(config.LoadOptions{Path: g.configPath, Environ: os.Environ()})
 	}}
 	loaded, err := s.load()
@@ -83,6 +85,8 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	s.cfg = loaded.Config
+	s.stopping, s.stop = context.WithCancel(context.Background())
+	defer s.stop()
 	s.log = newLogger(s.cfg.Log, g.err)
 	if err := s.setPolicy(s.cfg.Auth); err != nil {
 		return err
@@ -122,7 +126,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
 	s.sessions = &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Seal: sealer.Queue, Log: s.log.Named("session")}
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Log: s.log.Named("session")}
 	s.newServer(keys, s.sessions)
 	return s.serve(ctx, signals)
 }

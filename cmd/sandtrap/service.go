@@ -14,6 +14,7 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/sandtrap/sandtrap/internal/auth"
+	"github.com/sandtrap/sandtrap/internal/capture"
 	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/event"
@@ -38,6 +39,16 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
 		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, EventLimits: event.Limits{Repeats: s.cfg.Events.MaxRepeats, Text: int64(s.cfg.Events.MaxText)}, Log: s.log.Named("sshd"),
 	})
+}
+
+// capture is how what is left in targets is captured, nil for not at all.
+func (s *service) capture() *session.Capture {
+	c := s.cfg.Capture
+	if !c.Enabled {
+		return nil
+	}
+	limits := capture.Limits{FileBytes: int64(c.MaxFileBytes), SessionBytes: int64(c.MaxSessionBytes), Files: c.MaxFiles, Time: c.MaxTime}
+	return session.NewCapture(limits, s.cfg.Podman.Layer, s.stopping)
 }
 
 // channelTimeouts are pairs that have been checked.
@@ -160,11 +171,11 @@ func (s *service) healthy() bool {
 // drain stops accepting, lets connections end by themselves for drain_timeout,
 // then ends them. Their evidence is closed when it returns.
 func (s *service) drain(reason string) {
-	close(s.stopping)
 	systemd.Stopping("draining: " + reason)
 	s.log.Info("draining", "reason", reason, "connections", s.server.Connections())
 	s.events.Emit(event.ServerStop, event.F("reason", reason))
 	s.closeListeners()
+	s.stop()
 	ctx, cancel := context.WithTimeout(context.Background(), s.cfg.SSH.DrainTimeout)
 	defer cancel()
 	s.server.Shutdown(ctx)

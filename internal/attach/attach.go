@@ -103,6 +103,7 @@ type Leader struct {
 	last     uint16           // the highest channel number used
 	channels map[uint16]*channel
 	late     int // frames that may still come for closed channels
+	capture  *capture
 }
 
 type loginAnswer struct {

@@ -17,6 +17,10 @@ func violation(format string, args ...any) error {
 // handle gets every frame of the leader, in its order. What it returns ends the
 // link.
 func (l *Leader) handle(f frame.Frame) error {
+	switch f.Type {
+	case frame.Item, frame.Content, frame.Captured:
+		return l.captured(f)
+	}
 	l.mu.Lock()
 	c := l.channels[f.Channel]
 	if c != nil {

@@ -29,6 +29,7 @@ type Config struct {
 	Limits     Limits     `koanf:"limits"`
 	Recording  Recording  `koanf:"recording"`
 	Transfers  Transfers  `koanf:"transfers"`
+	Capture    Capture    `koanf:"capture"`
 	Events     Events     `koanf:"events"`
 	StateDir   string     `koanf:"state_dir"` // absolute path
 	Control    Control    `koanf:"control"`
@@ -154,6 +155,7 @@ const (
 type Podman struct {
 	Socket   string `koanf:"socket"`   // absolute path of a unix(7) socket
 	Handover string `koanf:"handover"` // that of the helper that hands out streams to targets
+	Layer    string `koanf:"layer"`    // that of the helper that tells what targets have written
 	// StoreSize is that of the file system which holds images and containers; 0 is half
 	// of what is free when it is made.
 	StoreSize Bytes `koanf:"store_size"`
@@ -211,6 +213,15 @@ type Recording struct {
 type Transfers struct {
 	MaxFileBytes    Bytes `koanf:"max_file_bytes"`
 	MaxSessionBytes Bytes `koanf:"max_session_bytes"`
+}
+
+// Capture says what is kept of what an attacker leaves in a target.
+type Capture struct {
+	Enabled         bool          `koanf:"enabled"`
+	MaxFileBytes    Bytes         `koanf:"max_file_bytes"`    // of the content of one file; 0 keeps none
+	MaxSessionBytes Bytes         `koanf:"max_session_bytes"` // of all files of a session
+	MaxFiles        int           `koanf:"max_files"`         // entries of a session
+	MaxTime         time.Duration `koanf:"max_time"`          // of one session's
 }
 
 // Events bounds what one connection may cause, and the event files.
@@ -317,7 +328,7 @@ func Default() Config {
 			RetainAge:    0,
 			RetainBytes:  10 * GiB,
 		},
-		Podman: Podman{Socket: "/run/sandtrap-pods/filter.sock", Handover: "/run/sandtrap-pods/handover.sock"},
+		Podman: Podman{Socket: "/run/sandtrap-pods/filter.sock", Handover: "/run/sandtrap-pods/handover.sock", Layer: "/run/sandtrap-pods/layer.sock"},
 		Target: Target{
 			Name:     "debian",
 			Image:    "localhost/sandtrap-target-debian:latest",
@@ -332,6 +343,7 @@ func Default() Config {
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB, MaxSessionBytes: GiB, MinFree: GiB},
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
+		Capture:   Capture{Enabled: true, MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB, MaxFiles: 10000, MaxTime: 30 * time.Second},
 		Events:    Events{MaxRepeats: 1000, MaxText: 256 * KiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
 		StateDir:  "/var/lib/sandtrap",
 		Control:   Control{Socket: "/run/sandtrap/control.sock"},

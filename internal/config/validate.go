@@ -64,6 +64,10 @@ var ranges = map[string]bounds{
 	"events.max_bytes":              {"2MiB", "65536GiB"},
 	"transfers.max_file_bytes":      {"0", "1024GiB"},
 	"transfers.max_session_bytes":   {"0", "1024GiB"},
+	"capture.max_file_bytes":        {"0", "1024GiB"},
+	"capture.max_session_bytes":     {"0", "1024GiB"},
+	"capture.max_files":             {"1", "1000000"},
+	"capture.max_time":              {"1s", "10m"},
 }
 
 // checker looks for values no service could run with.
@@ -101,6 +105,7 @@ func (c *checker) check(config Config) {
 	c.socket("podman.socket", config.Podman.Socket)
 	c.socket("podman.handover", config.Podman.Handover)
 	c.socket("control.socket", config.Control.Socket)
+	c.socket("podman.layer", config.Podman.Layer)
 	c.path("state_dir", config.StateDir)
 	// With a layer missing, what two keys say together means nothing.
 	if sound && config.Pool.Min > config.Pool.Max {

@@ -74,3 +74,10 @@ func File(fd int, name string) (*os.File, error) {
 	}
 	return os.NewFile(uintptr(fd), name), nil
 }
+
+// IsRegular reports whether a descriptor is a regular file that was opened for reading
+// only.
+func IsRegular(fd int) bool {
+	st, ok := look(fd, unix.O_RDONLY)
+	return ok && st.Mode&unix.S_IFMT == unix.S_IFREG
+}

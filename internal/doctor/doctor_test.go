@@ -109,7 +109,7 @@ func listen(t *testing.T, m Machine) {
 		t.Fatal(err)
 	}
 	t.Chdir(dir)
-	for _, name := range []string{"podman.sock", "filter.sock", "handover.sock", "quota.sock"} {
+	for _, name := range []string{"podman.sock", "filter.sock", "handover.sock", "quota.sock", "layer.sock"} {
 		l, err := net.Listen("unix", name)
 		if err != nil {
 			t.Fatal(err)

@@ -137,15 +137,16 @@ const (
 	pods     = "sandtrap-pods"
 	filter   = "sandtrap-filter"
 	quota    = "sandtrap-quota"
+	layer    = "sandtrap-layer"
 )
 
 func accounts(_ context.Context, m Machine) Finding {
-	for _, name := range []string{frontEnd, pods, filter, quota} {
+	for _, name := range []string{frontEnd, pods, filter, quota, layer} {
 		if err := m.Account(name); err != nil {
 			return fail("systemd-sysusers sandtrap.conf", "account %s is missing", name)
 		}
 	}
-	return ok("%s, %s, %s, %s", frontEnd, pods, filter, quota)
+	return ok("%s, %s, %s, %s, %s", frontEnd, pods, filter, quota, layer)
 }
 
 // leastIDs is what a target of the usual kind has, see subuid(5).

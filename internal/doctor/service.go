@@ -121,13 +121,13 @@ func image(ctx context.Context, m Machine) Finding {
 
 // sockets looks who may talk to Podman.
 func sockets(ctx context.Context, m Machine) Finding {
-	for _, path := range []string{podmanSocket, "/run/sandtrap-pods/filter.sock", "/run/sandtrap-pods/handover.sock", "/run/sandtrap-pods/quota.sock"} {
+	for _, path := range []string{podmanSocket, "/run/sandtrap-pods/filter.sock", "/run/sandtrap-pods/handover.sock", "/run/sandtrap-pods/quota.sock", "/run/sandtrap-pods/layer.sock"} {
 		info, err := os.Stat(filepath.Join(m.Root, path))
 		if err != nil {
 			return fail("systemctl enable --now sandtrap.socket", "%v", err)
 		}
 		if info.Mode()&fs.ModeSocket == 0 || info.Mode().Perm()&0o007 != 0 {
-			return fail("systemctl restart sandtrap-podman.socket sandtrap-filter.socket sandtrap-handover.socket sandtrap-quota.socket", "%s has mode %s", path, info.Mode())
+			return fail("systemctl restart sandtrap-podman.socket sandtrap-filter.socket sandtrap-handover.socket sandtrap-quota.socket sandtrap-layer.socket", "%s has mode %s", path, info.Mode())
 		}
 	}
 	if m.Config.Podman.Socket == podmanSocket {
@@ -137,7 +137,7 @@ func sockets(ctx context.Context, m Machine) Finding {
 }
 
 // running are the units that serve attackers.
-var running = []string{"sandtrap.socket", "sandtrap-podman.socket", "sandtrap-filter.socket", "sandtrap-handover.socket", "sandtrap-quota.socket"}
+var running = []string{"sandtrap.socket", "sandtrap-podman.socket", "sandtrap-filter.socket", "sandtrap-handover.socket", "sandtrap-quota.socket", "sandtrap-layer.socket"}
 
 func units(ctx context.Context, m Machine) Finding {
 	if state, _ := m.Run(ctx, "systemctl", "is-enabled", "sandtrap.socket"); state != "enabled" {

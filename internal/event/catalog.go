@@ -45,6 +45,8 @@ const (
 	TransferChange Kind = "transfer.change"
 	TransferGap    Kind = "transfer.gap"
 	ChannelClose   Kind = "channel.close"
+	FileCapture    Kind = "file.capture"
+	CaptureEnd     Kind = "capture.end"
 	TargetReturn   Kind = "target.return"
 	TargetStop     Kind = "target.stop"
 	APIRefuse      Kind = "api.refuse"
@@ -123,6 +125,8 @@ var Catalog = []Definition{
 	{TransferChange, "fa73b26b39844aa4bae746715c5d6fa4", Info, "File changed or refused", []string{"channel", "protocol", "operation", "path", "new_path", "mode", "size_bytes", "accepted"}},
 	{TransferGap, "9a9e9d352a2e4399a1de4638160dc2ed", Warning, "Transfers are not told completely", []string{"channel", "protocol", "reason"}},
 	{ChannelClose, "c3f8bafa16c74b289f98e57a20af016f", Info, "Channel closed", []string{"channel", "duration_ms", "input_bytes", "output_bytes", "recording", "reason"}},
+	{FileCapture, "18bf0f65b1e44daeba5708e39fbbdee3", Notice, "File captured", []string{"where", "change", "path", "size_bytes", "mode", "uid", "gid", "content_type", "sha256", "captured_bytes", "complete", "reason"}},
+	{CaptureEnd, "8233e5d64d5d46f2a5c4e4edfe8d4bf4", Info, "Capture of a target ended", []string{"volatile", "layer", "processes", "files", "added", "changed", "deleted", "artifacts", "captured_bytes", "entries_omitted", "duration_ms"}},
 	{TargetReturn, "57acdfbe1fa0d147836cc08f6d4811e5", Notice, "Source came back to its target", []string{"target", "container", "previous_session", "returned", "reason", "duration_ms"}},
 	{TargetStop, "f62b02c844cf4376844c867b9e4562d3", Info, "Target stopped and kept", []string{"target", "container", "duration_ms"}},
 	{APIRefuse, "2afbb8864eb542a28876dfffa5106c70", Error, "Request to Podman refused", []string{"http_method", "http_path", "reason", "omitted"}},

@@ -1,6 +1,7 @@
 package evidence
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -76,9 +77,9 @@ func Follow(root *os.Root, raw string, tracker *transcript.Tracker, line func(tr
 			line(l)
 		}
 	}
-	var damage error
+	var damage error // the first
 	for {
-		f, err := r.NextIntact(func(err error) { damage = errors.Join(damage, fmt.Errorf("follow %s: %w", raw, err)) })
+		f, err := r.NextIntact(func(err error) { damage = cmp.Or(damage, fmt.Errorf("follow %s: %w", raw, err)) })
 		switch {
 		case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
 			take(tracker.Close())

@@ -45,6 +45,7 @@ type Session struct {
 	Target          Target    `json:"target"`
 	Channels        []Channel `json:"channels"`
 	Forwards        []Forward `json:"forwards,omitempty"` // as far as they were accepted
+	Capture         *Capture  `json:"capture,omitempty"`  // of the target's end; nil where no program was started
 }
 
 // Endpoint is one side of a TCP connection.

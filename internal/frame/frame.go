@@ -11,7 +11,7 @@ import (
 )
 
 // Version is the protocol's. Both sides must have the same.
-const Version = 4
+const Version = 5
 
 // Descriptor is the number at which process 1 of a container that starts has the
 // front end's end of the leader's stream, a connected unix(7) socket.
@@ -33,6 +33,11 @@ const (
 	Signal  Type = 'S' // >   a signal's name without SIG, RFC 4254 section 6.10
 	Close   Type = 'C' // >   forget the channel
 	Exit    Type = 'X' //  <  how the program ended
+
+	Capture  Type = 'V' // >   once, at the end: tell what goes with the target
+	Item     Type = 'I' //  <  one thing of that
+	Content  Type = 'B' //  <  some of the content of the item before
+	Captured Type = 'E' //  <  that was all
 )
 
 // Bounds in bytes.
@@ -80,9 +85,13 @@ func (t Type) limit() int {
 	switch t {
 	case Open:
 		return MaxPayload
+	case Item:
+		return MaxItem
+	case Content:
+		return MaxContent
 	case Ping, Pong, Close, Opened:
 		return 0
-	case Hello, Login, Account, Failed, Signal, Exit:
+	case Hello, Login, Account, Failed, Signal, Exit, Capture, Captured:
 		return 4 << 10
 	}
 	return -1
@@ -92,7 +101,7 @@ func (t Type) limit() int {
 // toFront whether the leader may.
 func (t Type) toLeader() bool {
 	switch t {
-	case Ping, Login, Open, Signal, Close:
+	case Ping, Login, Open, Signal, Close, Capture:
 		return true
 	}
 	return false
@@ -100,7 +109,7 @@ func (t Type) toLeader() bool {
 
 func (t Type) toFront() bool {
 	switch t {
-	case Pong, Account, Opened, Failed, Exit:
+	case Pong, Account, Opened, Failed, Exit, Item, Content, Captured:
 		return true
 	}
 	return false
@@ -109,7 +118,7 @@ func (t Type) toFront() bool {
 // global reports whether t is about the link as a whole: its channel is 0.
 func (t Type) global() bool {
 	switch t {
-	case Hello, Ping, Pong, Login, Account:
+	case Hello, Ping, Pong, Login, Account, Capture, Item, Content, Captured:
 		return true
 	}
 	return false

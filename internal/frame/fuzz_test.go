@@ -44,13 +44,13 @@ func check(t *testing.T, said []byte, size uint16, r func(io.Reader) *Reader, va
 
 // FuzzFront is a front end whose leader says anything.
 func FuzzFront(f *testing.F) {
-	seeds(f, Pong, Account, Opened, Failed, Exit)
+	seeds(f, Pong, Account, Opened, Failed, Exit, Item, Content, Captured)
 	f.Fuzz(func(t *testing.T, said []byte, size uint16) { check(t, said, size, FromLeader, Type.toFront) })
 }
 
 // FuzzLeader is a leader whose front end says anything.
 func FuzzLeader(f *testing.F) {
-	seeds(f, Ping, Login, Open, Signal, Close)
+	seeds(f, Ping, Login, Open, Signal, Close, Capture)
 	f.Fuzz(func(t *testing.T, said []byte, size uint16) { check(t, said, size, FromFront, Type.toLeader) })
 }
 
@@ -89,6 +89,12 @@ var (
 		Path: "/bin/sh", Argv: []string{"-sh", ""}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: someSize, Modes: "\x01\x02", LoginShell: true,
 	}
 	someExit = ExitMessage{Status: 255, Signal: "TERM", CoreDumped: true}
+	someItem = ItemMessage{
+		Kind: KindFile, Origin: OriginLayer, Change: Changed, Note: NoteSparse, Content: true, Path: "/a\n\xff", Link: "x", Text: "a\x00b",
+		Size: 1 << 40, Device: 2, Inode: 1 << 63, Modified: -5, Altered: 6, Mode: 0o104755, UID: 7, GID: 8, Links: 9, PID: 10, PPID: 11,
+	}
+	someCapture  = CaptureMessage{Items: 1, FileBytes: 1 << 40, Bytes: 3, Milliseconds: 4}
+	someCaptured = CapturedMessage{Stop: StopTime, Omitted: 1 << 31}
 )
 
 func FuzzHelloMessage(f *testing.F)   { fuzzMessage(f, someHello) }
@@ -96,6 +102,10 @@ func FuzzLoginMessage(f *testing.F)   { fuzzMessage(f, someLogin) }
 func FuzzAccountMessage(f *testing.F) { fuzzMessage(f, someAccount) }
 func FuzzOpenMessage(f *testing.F)    { fuzzMessage(f, someOpen) }
 func FuzzExitMessage(f *testing.F)    { fuzzMessage(f, someExit) }
+func FuzzItemMessage(f *testing.F)    { fuzzMessage(f, someItem) }
+func FuzzCaptureMessage(f *testing.F) { fuzzMessage(f, someCapture) }
+
+func FuzzCapturedMessage(f *testing.F) { fuzzMessage(f, someCaptured) }
 
 // roundTrip is m after a way over the wire.
 func roundTrip[T any, M message[T]](t *testing.T, m T) {
@@ -115,4 +125,31 @@ func TestMessages(t *testing.T) {
 	roundTrip(t, someAccount)
 	roundTrip(t, someOpen)
 	roundTrip(t, someExit)
+	roundTrip(t, someItem)
+	roundTrip(t, someCapture)
+	roundTrip(t, someCaptured)
+}
+
+// TestItemsThatCannotBe are refused, whoever tells them.
+func TestItemsThatCannotBe(t *testing.T) {
+	for name, change := range map[string]func(*ItemMessage){
+		"kind":               func(m *ItemMessage) { m.Kind = 'x' },
+		"no kind":            func(m *ItemMessage) { m.Kind = 0 },
+		"origin":             func(m *ItemMessage) { m.Origin = 'x' },
+		"change":             func(m *ItemMessage) { m.Change = 'x' },
+		"note":               func(m *ItemMessage) { m.Note = 'x' },
+		"long path":          func(m *ItemMessage) { m.Path = string(make([]byte, MaxItemPath+1)) },
+		"NUL in path":        func(m *ItemMessage) { m.Path = "/a\x00b" },
+		"NUL in link":        func(m *ItemMessage) { m.Link = "\x00" },
+		"long text":          func(m *ItemMessage) { m.Text = string(make([]byte, MaxItemText+1)) },
+		"negative size":      func(m *ItemMessage) { m.Size = 1 << 63 },
+		"content of a link":  func(m *ItemMessage) { m.Kind = KindLink },
+		"content of a shell": func(m *ItemMessage) { m.Kind = KindProcess },
+	} {
+		m := someItem
+		change(&m)
+		if err := new(ItemMessage).Decode(m.Encode()); !errors.Is(err, ErrMalformed) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
 }

@@ -8,13 +8,16 @@ import (
 )
 
 // readProc returns a file of proc(5), whose size nobody knows before.
-func readProc(path string) ([]byte, error) {
+func readProc(path string) ([]byte, error) { return readProcUpTo(path, 16<<10) }
+
+// readProcUpTo returns so many bytes of one at most.
+func readProcUpTo(path string, limit int) ([]byte, error) {
 	fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer closeAll(fd)
-	b := make([]byte, 0, 16<<10)
+	b := make([]byte, 0, limit)
 	for len(b) < cap(b) {
 		n, err := retry(func() (int, error) { return syscall.Read(fd, b[len(b):cap(b)]) })
 		if err != nil {

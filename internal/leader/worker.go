@@ -29,6 +29,7 @@ type worker struct {
 	waiting  int   // process 1 waits for the end of this pipe until then; -1 afterwards
 	broken   error // why nothing can be sent any more
 	login    *login
+	captured bool // what goes with the target was told
 	channels map[uint16]*channel
 	order    []*channel // as they were opened
 	orphans  []int      // programs that nobody listens to any more
@@ -102,6 +103,8 @@ func (w *worker) handle(f frame.Frame) error {
 		return w.logIn(f.Payload)
 	case frame.Open:
 		return w.open(f.Channel, f.Payload)
+	case frame.Capture:
+		return w.capture(f.Payload)
 	}
 	// The others may cross with the end of their channel.
 	c := w.channels[f.Channel]

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
@@ -275,6 +276,25 @@ func (c *Client) Size(ctx context.Context, id string) (int64, error) {
 		return 0, fmt.Errorf("measure container %.12s: Podman does not tell", id)
 	}
 	return *data.SizeRw, nil
+}
+
+// upperDir is where a container's own layer is, as Podman tells it.
+var upperDir = regexp.MustCompile(`/overlay/([0-9a-f]{64})/diff$`)
+
+// Layer returns the id of the container's own layer.
+func (c *Client) Layer(ctx context.Context, id string) (string, error) {
+	ctx, cancel := c.with(ctx, callTimeout)
+	defer cancel()
+	data, err := containers.Inspect(ctx, id, nil)
+	if err != nil {
+		return "", wrap(err, "inspect container %.12s", id)
+	}
+	if data.GraphDriver != nil {
+		if m := upperDir.FindStringSubmatch(data.GraphDriver.Data["UpperDir"]); m != nil {
+			return m[1], nil
+		}
+	}
+	return "", fmt.Errorf("find the layer of container %.12s: Podman does not use its overlay driver", id)
 }
 
 // ReadFile returns a regular file of the container, which must not be larger

@@ -280,6 +280,15 @@ func (f *fake) Size(ctx context.Context, id string) (int64, error) {
 	return f.sizes[id], err
 }
 
+func (f *fake) Layer(ctx context.Context, id string) (string, error) {
+	if err := f.enter(ctx, "layer", id); err != nil {
+		return "", err
+	}
+	defer f.mu.Unlock()
+	_, err := f.find(id)
+	return "layer of " + id, err
+}
+
 func (f *fake) Left(ctx context.Context) (podman.Left, error) {
 	if err := f.enter(ctx, "left", ""); err != nil {
 		return podman.Left{}, err
@@ -318,6 +327,14 @@ func (l *fakeLeader) Start(ctx context.Context, _ Program) (Stream, error) {
 	}
 	defer l.fake.mu.Unlock()
 	return nil, nil
+}
+
+func (l *fakeLeader) Capture(ctx context.Context, _ frame.CaptureMessage, _ attach.Captured) (frame.CapturedMessage, error) {
+	if err := l.fake.enter(ctx, "capture", l.id); err != nil {
+		return frame.CapturedMessage{}, err
+	}
+	defer l.fake.mu.Unlock()
+	return frame.CapturedMessage{}, nil
 }
 
 func (l *fakeLeader) Ping(ctx context.Context) error {

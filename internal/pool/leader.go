@@ -30,6 +30,8 @@ type Leader interface {
 	Login(ctx context.Context, m frame.LoginMessage) (attach.Account, error)
 	Start(ctx context.Context, program Program) (Stream, error)
 	Ping(ctx context.Context) error
+	// Capture has it tell what goes with the container, see attach.Leader.
+	Capture(ctx context.Context, m frame.CaptureMessage, to attach.Captured) (frame.CapturedMessage, error)
 	// Done is closed when the leader is gone for good, Err says why.
 	Done() <-chan struct{}
 	Err() error

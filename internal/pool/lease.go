@@ -8,6 +8,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/sandtrap/sandtrap/internal/attach"
 	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/target"
 )
@@ -31,10 +32,12 @@ type Lease struct {
 	Wait        time.Duration // from asking to having
 	Account     target.Account
 	Previous    string // the session that had this target before, or ""
+	Began       time.Time
 
 	pool      *Pool
 	container *container
 	leader    Leader
+	wanted    <-chan struct{}
 	used      atomic.Bool // a program was asked for
 	release   sync.Once
 }
@@ -128,8 +131,11 @@ func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target
 // begin makes a container that has taken the login the session's.
 func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
 	p.mu.Lock()
+	began := time.Now()
+	c.wanted = make(chan struct{})
+	wanted := c.wanted
 	c.session, c.key, c.complete, c.keptAt = claim.Session, p.keyOf(claim), false, time.Time{}
-	c.due = time.Now().Add(yieldRename)
+	c.due = began.Add(yieldRename)
 	leader := c.leader
 	p.mu.Unlock()
 	wake(p.sweep)
@@ -138,7 +144,7 @@ func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
 	}
 	return &Lease{
 		Target: p.cfg.Target.Name, Container: c.id, Name: claim.Session, Image: p.cfg.Target.Image, ImageDigest: c.digest,
-		Account: account, pool: p, container: c, leader: leader,
+		Account: account, Began: began, pool: p, container: c, leader: leader, wanted: wanted,
 	}
 }
 
@@ -151,6 +157,24 @@ func (l *Lease) Start(ctx context.Context, program Program) (Stream, error) {
 // Used reports whether the target holds anything of an attacker's: a program was
 // asked for, in this session or in an earlier one.
 func (l *Lease) Used() bool { return l.used.Load() || l.Previous != "" }
+
+// Started reports whether a program was asked for in this session.
+func (l *Lease) Started() bool { return l.used.Load() }
+
+// Capture has the target tell what goes with it, see attach.Leader. Call it before
+// Release, which it does not make up for: the leader may be gone after it.
+func (l *Lease) Capture(ctx context.Context, m frame.CaptureMessage, to attach.Captured) (frame.CapturedMessage, error) {
+	return l.leader.Capture(ctx, m, to)
+}
+
+// Layer is the id of what the target has written, see package layer.
+func (l *Lease) Layer(ctx context.Context) (string, error) {
+	return l.pool.podman.Layer(ctx, l.Container)
+}
+
+// Wanted is closed when the session's source is back and waits for this target, which
+// it can have after Captured.
+func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
 
 // Lost is closed when nothing can be had of the target any more, and when it is
 // released.

@@ -38,6 +38,7 @@ type Podman interface {
 	List(ctx context.Context, label string) ([]podman.Container, error)
 	ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error)
 	Size(ctx context.Context, id string) (int64, error)
+	Layer(ctx context.Context, id string) (string, error)
 	Left(ctx context.Context) (podman.Left, error)
 }
 

@@ -107,6 +107,14 @@ func (r *rest) Ping(ctx context.Context) error {
 	return err
 }
 
+// errNoLeader is why nobody tells what goes with a container.
+var errNoLeader = errors.New("the image has no session leader")
+
+// Capture tells nothing: a program in the container would be the attacker's.
+func (r *rest) Capture(context.Context, frame.CaptureMessage, attach.Captured) (frame.CapturedMessage, error) {
+	return frame.CapturedMessage{}, errNoLeader
+}
+
 func (r *rest) Done() <-chan struct{} { return r.done }
 
 func (r *rest) Err() error {

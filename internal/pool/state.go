@@ -58,6 +58,7 @@ type container struct {
 	key      stickyKey
 	complete bool          // the session's evidence needs it no more
 	settled  chan struct{} // closed when it is captured or lost
+	wanted   chan struct{} // of the lease; closed, and nil then, when its source is back
 	ended    time.Time     // when the session's end stopped it
 	bytes    int64         // that it wrote
 	measured bool

@@ -124,6 +124,10 @@ func (p *Pool) comeBack(ctx context.Context, claim Claim) *Lease {
 func (p *Pool) reclaim(ctx context.Context, c *container, claim Claim, previous string) (target.Account, error) {
 	p.mu.Lock()
 	state, settled := c.state, c.settled
+	if (state == draining || state == stopped) && c.wanted != nil {
+		close(c.wanted)
+		c.wanted = nil
+	}
 	p.mu.Unlock()
 	if state == leased {
 		return target.Account{}, errInUse

@@ -46,6 +46,9 @@ type fakePodman struct {
 	programs []pool.Program
 	leaders  []*fakeLeader
 	exec     func(pool.Program) (pool.Stream, error)
+	layer    string
+	layerErr error
+	items    func(context.Context, attach.Captured) (frame.CapturedMessage, error) // what leaders tell; nil for nothing
 }
 
 func (f *fakePodman) Image(context.Context, string) (podman.Image, error) {
@@ -96,6 +99,12 @@ func (f *fakePodman) Running(context.Context, string) (bool, error)  { return tr
 func (f *fakePodman) Confined(context.Context, string) (bool, error) { return true, nil }
 func (f *fakePodman) Size(context.Context, string) (int64, error)    { return 0, nil }
 
+func (f *fakePodman) Layer(context.Context, string) (string, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.layer, f.layerErr
+}
+
 func (f *fakePodman) Left(context.Context) (podman.Left, error)                { return podman.Left{}, nil }
 func (f *fakePodman) List(context.Context, string) ([]podman.Container, error) { return nil, nil }
 
@@ -122,6 +131,16 @@ func (l *fakeLeader) Start(_ context.Context, p pool.Program) (pool.Stream, erro
 	defer l.podman.mu.Unlock()
 	l.podman.programs = append(l.podman.programs, p)
 	return l.podman.exec(p)
+}
+
+func (l *fakeLeader) Capture(ctx context.Context, _ frame.CaptureMessage, to attach.Captured) (frame.CapturedMessage, error) {
+	l.podman.mu.Lock()
+	items := l.podman.items
+	l.podman.mu.Unlock()
+	if items == nil {
+		return frame.CapturedMessage{}, nil
+	}
+	return items(ctx, to)
 }
 
 func (l *fakeLeader) Ping(context.Context) error { return nil }
@@ -263,6 +282,7 @@ type stage struct {
 	events  *sink
 	emitter *event.Emitter
 	service *Service
+	touch   func() // changes what lies in the layer
 }
 
 func setUp(t *testing.T) *stage {

@@ -35,6 +35,8 @@ type Service struct {
 	MaxSessionBytes int64         // recorded bytes of a session; 0 for no limit
 	Space           *record.Space // where the store is; nil for any
 	Transfers       transfer.Limits
+	// Capture is of what is left in targets; nil for nothing.
+	Capture *Capture
 	// Seal is told of the directory of a session that is closed; nil for nobody.
 	Seal func(dir string)
 	Log  hclog.Logger
@@ -370,10 +372,14 @@ func (s *Session) Close(reason string) {
 	lease := s.lease
 	s.leasing.Unlock()
 	if lease != nil {
+		captured := s.beginCapture(lease)
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()
 		lease.Release(ctx)
 		defer lease.Captured()
+		if captured != nil {
+			captured.finish()
+		}
 	}
 	// Now that the target has stopped, nobody can hold what writes to it.
 	s.stdin.Wait()

@@ -1,0 +1,190 @@
+//go:build appliance
+
+package appliance
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
+)
+
+// leaveAll makes one of everything that an attacker can leave behind.
+const leaveAll = `exec 2>&1
+printf 'in root' >/root/x; chown 33:34 /root/x; chmod 4750 /root/x
+printf 'in tmp' >/tmp/t; ln /tmp/t /tmp/t2; printf 'in memory' >/dev/shm/m
+cp "$(command -v sleep)" /tmp/gone; /tmp/gone 1234 </dev/null >/dev/null 2>&1 & sleep 0.3; rm /tmp/gone
+if command -v perl >/dev/null; then perl -e '
+	$n = "hidden"; $fd = syscall(319, $n, 0); open(F, ">&=", $fd); open(S, "<", "/bin/sleep"); local $/; print F <S>; F->flush;
+	if (!fork) { close STDOUT; close STDERR; close STDIN; exec "/proc/self/fd/$fd", "4321" }' ; fi
+rm /etc/issue.net; echo '# changed' >>/etc/hosts
+mkdir /tmp/h; cd /tmp/h; printf n >'new
+line'; printf e >"$(printf 'esc\033[2J')"; printf b >"$(printf 'bytes\377\376')"; ln -s . loop; ln -s /etc/shadow link; mkfifo fifo
+truncate -s 4294967295 sparse; printf d >'..data'; dd if=/dev/zero of=deep bs=1M count=1 status=none
+rm -rf /opt; mkdir /opt; echo left`
+
+func capturedEntries(t *testing.T, s evidence.Session) map[string]evidence.CaptureEntry {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(directory(s), evidence.CaptureFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.ContainsAny(string(b), "\x1b\x7f\u009b") {
+		t.Error("the lines steer a terminal")
+	}
+	all := map[string]evidence.CaptureEntry{}
+	for lines := bufio.NewScanner(bytes.NewReader(b)); lines.Scan(); {
+		var e evidence.CaptureEntry
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			t.Fatal(err)
+		}
+		key := e.Kind + " " + string(e.Path)
+		if e.Kind == "process" {
+			var words []string
+			for _, a := range e.Arguments {
+				words = append(words, string(a))
+			}
+			key = e.Kind + " " + strings.Join(words, " ")
+		}
+		all[key] = e
+	}
+	return all
+}
+
+// content is that of an entry's artifact.
+func content(t *testing.T, e evidence.CaptureEntry) string {
+	t.Helper()
+	if e.SHA256 == "" {
+		t.Errorf("%q has no artifact: %s", e.Path, e.Reason)
+		return ""
+	}
+	b, err := os.ReadFile(filepath.Join(stateDir, evidence.ArtifactPath(e.SHA256)))
+	if err != nil {
+		t.Error(err)
+	}
+	return string(b)
+}
+
+func TestCapture(t *testing.T) {
+	source := freshSource()
+	if r := finish(t, sshFrom(source, "root@127.0.0.1", leaveAll), nil); !strings.HasSuffix(r.stdout, "left\n") {
+		t.Fatalf("%+v", r)
+	}
+	s := lastSession(t)
+	all := capturedEntries(t, s)
+	c := s.Capture
+	if c == nil || c.Volatile != "complete" || c.Layer != "complete" || c.Error != "" || c.Omitted != 0 || c.Deleted == 0 {
+		t.Errorf("capture %+v", c)
+	}
+	t.Logf("capture %+v, %d entries", c, len(all))
+	for key, want := range map[string]string{
+		"file /root/x": "in root", "file /tmp/t": "in tmp", "file /tmp/t2": "in tmp", "file /dev/shm/m": "in memory", "file /tmp/h/new\nline": "n",
+		"file /tmp/h/esc\x1b[2J": "e", "file /tmp/h/bytes\xff\xfe": "b", "file /tmp/h/..data": "d",
+	} {
+		if got := content(t, all[key]); got != want {
+			t.Errorf("%q holds %.100q", key, got)
+		}
+	}
+	if e := all["file /root/x"]; e.Change != "added" || e.Mode != "4750" || *e.UID != 33 || *e.GID != 34 || e.Where != "layer" || !strings.HasPrefix(e.Type, "text/plain") {
+		t.Errorf("/root/x: %+v", e)
+	}
+	if e := all["file /dev/shm/m"]; e.Where != "tmpfs" {
+		t.Errorf("/dev/shm/m: %+v", e)
+	}
+	if e := all["file /etc/hosts"]; e.Change != "changed" || !strings.HasSuffix(content(t, e), "# changed\n") {
+		t.Errorf("/etc/hosts: %+v", e)
+	}
+	if e := all["unknown /etc/issue.net"]; e.Change != "deleted" {
+		t.Errorf("/etc/issue.net: %+v", e)
+	}
+	if e := all["process /tmp/gone 1234"]; e.PID == 0 || e.PPID == 0 || e.Path != "/tmp/gone (deleted)" || e.Start == nil || *e.UID != 0 {
+		t.Errorf("process: %+v", e)
+	}
+	if e := all["file /tmp/gone (deleted)"]; e.Where != "process" || !*e.Complete || !strings.HasPrefix(content(t, e), "\x7fELF") {
+		t.Errorf("deleted program: %+v", e)
+	}
+	if e := all["file /memfd:hidden (deleted)"]; !*e.Complete || !strings.HasPrefix(content(t, e), "\x7fELF") || !strings.Contains(e.Reason, "memfd") {
+		t.Errorf("memfd: %+v", e)
+	}
+	if e := all["file /tmp/h/sparse"]; *e.Size != 4294967295 || e.SHA256 != "" || !strings.Contains(e.Reason, "sparse") {
+		t.Errorf("sparse: %+v", e)
+	}
+	for _, key := range []string{"link /tmp/h/loop", "link /tmp/h/link", "fifo /tmp/h/fifo"} {
+		if e, ok := all[key]; !ok || e.SHA256 != "" {
+			t.Errorf("%s: %+v", key, e)
+		}
+	}
+	if out := must(t, "sh", "-c", "cat "+stateDir+"/events/*.jsonl | grep "+s.ID); !strings.Contains(out, `"file.capture"`) || !strings.Contains(out, `"capture.end"`) {
+		t.Errorf("events: %.2000s", out)
+	}
+	t.Run("comes back", func(t *testing.T) { // only what is new is told
+		if r := finish(t, sshFrom(source, "root@127.0.0.1", "printf more >/root/second"), nil); r.status != 0 {
+			t.Fatalf("%+v", r)
+		}
+		again := lastSession(t)
+		all := capturedEntries(t, again)
+		if _, ok := all["file /root/x"]; ok || again.Target.PreviousSession != s.ID || content(t, all["file /root/second"]) != "more" || again.Capture.Earlier == 0 {
+			t.Errorf("capture %+v, %+v", again.Capture, all["file /root/x"])
+		}
+	})
+}
+
+// TestCaptureOfNothing: what is told of a session that did nothing is what a login
+// itself does.
+func TestCaptureOfNothing(t *testing.T) {
+	if r := finish(t, sshFrom(freshSource(), "root@127.0.0.1", "true"), nil); r.status != 0 {
+		t.Fatalf("%+v", r)
+	}
+	s := lastSession(t)
+	t.Logf("capture %+v", s.Capture)
+	for key, e := range capturedEntries(t, s) {
+		t.Logf("%s %s %s", e.Where, key, e.Change)
+		if e.Where == "layer" && !strings.HasPrefix(string(e.Path), "/run") && !strings.HasPrefix(string(e.Path), "/var/log") && !strings.HasPrefix(string(e.Path), "/var/spool/cron") {
+			t.Errorf("entry %+v", e)
+		}
+	}
+}
+
+// TestCaptureAgainstWill: those who kill or stop the session leader lose only what they
+// take with it.
+func TestCaptureAgainstWill(t *testing.T) {
+	for _, signal := range []string{"KILL", "STOP"} {
+		c := dial(t, freshSource(), "root")
+		b := startCommand(t, c, "printf kept >/root/x; echo ready; kill -"+signal+" $PPID; sleep 100")
+		if err := eventually(func() error {
+			if !strings.Contains(b.out.String(), "ready") {
+				return errors.New("nothing was done yet")
+			}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		_ = c.Close()
+		s := lastSession(t)
+		if s.Capture == nil || s.Capture.Volatile == "complete" || s.Capture.Layer != "complete" || content(t, capturedEntries(t, s)["file /root/x"]) != "kept" {
+			t.Errorf("%s: capture %+v", signal, s.Capture)
+		}
+		t.Logf("%s: %+v", signal, s.Capture)
+	}
+}
+
+// TestCaptureCost tells what captures cost, and that what is too much is said.
+func TestCaptureCost(t *testing.T) {
+	for _, files := range []string{"0", "100", "10000"} {
+		command := "i=0; mkdir /root/d; while [ $i -lt " + files + " ]; do echo $i >/root/d/$i; i=$((i+1)); done"
+		if r := finish(t, sshFrom(freshSource(), "root@127.0.0.1", command), nil); r.status != 0 {
+			t.Fatalf("%+v", r)
+		}
+		s := lastSession(t)
+		t.Logf("%s files: %+v", files, s.Capture)
+		if many := files == "10000"; s.Capture == nil || many != (s.Capture.Layer == "more than capture.max_files") || many != (s.Capture.Omitted > 0) {
+			t.Errorf("capture %+v", s.Capture)
+		}
+	}
+}

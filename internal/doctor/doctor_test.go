@@ -144,6 +144,7 @@ func TestWhatIsWrong(t *testing.T) {
 		"no store":             {map[string]string{"/proc/self/mounts": "/dev/vda / ext4 rw 0 0"}, "store", Failure, "not mounted"},
 		"a store of ext4":      {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data ext4 rw 0 0"}, "store", Failure, "ext4 without project quotas"},
 		"a store without them": {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data xfs rw,noquota 0 0"}, "store", Failure, "without project quotas"},
+		"a store in trouble":   {map[string]string{storeData: "not a directory"}, "store", Failure, "no target can be made"},
 		"a read-only store":    {map[string]string{"/proc/self/mounts": "x /var/lib/pods/data xfs ro,prjquota 0 0"}, "store", Failure, "read-only"},
 		"no memory controller": {map[string]string{"/sys/fs/cgroup/cgroup.controllers": "cpu pids"}, "cgroup", Failure, "memory"},
 		"no user namespaces":   {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, "user-namespaces", Failure, "user.max_user_namespaces is 0"},

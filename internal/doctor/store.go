@@ -2,6 +2,9 @@ package doctor
 
 import (
 	"context"
+	"errors"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -11,6 +14,8 @@ import (
 
 // storeData is where the store is mounted, see sandtrap-store.service.
 const storeData = "/var/lib/pods/data"
+
+const brokenHint = "look in the kernel's log for why; the next boot mounts it anew"
 
 const storeHint = "see systemctl status sandtrap-store.service"
 
@@ -27,7 +32,11 @@ func store(_ context.Context, m Machine) Finding {
 	case kind != "xfs" || !slices.Contains(options, "prjquota"):
 		return unbounded(storeHint, "%s is %s without project quotas: what targets write has no bounds", storeData, kind)
 	case slices.Contains(options, "ro"):
-		return fail("look in the kernel's log for why; then systemctl restart sandtrap-store.service", "%s is read-only: no target can be made", storeData)
+		return fail(brokenHint, "%s is read-only: no target can be made", storeData)
+	}
+	// A file system that the kernel has given up still tells how much is free.
+	if _, err := os.ReadDir(filepath.Join(m.Root, storeData)); err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, fs.ErrNotExist) {
+		return fail(brokenHint, "no target can be made: %v", err)
 	}
 	free, err := m.Free(filepath.Join(m.Root, storeData))
 	if err != nil {

@@ -1,4 +1,4 @@
-//go:build appliance
+//go:build appliance || vm
 
 package escape
 

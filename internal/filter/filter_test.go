@@ -23,7 +23,8 @@ type upstream struct {
 	mu   sync.Mutex // guards seen
 	seen []string
 
-	driver any // Podman's GraphDriver of the first
+	driver any    // Podman's GraphDriver of the first
+	broken string // why every question is answered with an error
 }
 
 var (
@@ -37,6 +38,11 @@ var (
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if strings.HasPrefix(r.URL.Path, "/v5.0.0/") { // a question of the filter
+		if u.broken != "" {
+			w.WriteHeader(http.StatusInternalServerError)
+			_ = json.NewEncoder(w).Encode(map[string]any{"cause": u.broken, "response": http.StatusInternalServerError})
+			return
+		}
 		answers := map[string]any{
 			"containers/" + ours + "/json":        map[string]any{"Config": map[string]any{"Labels": map[string]string{label: "debian"}}, "GraphDriver": u.driver},
 			"containers/" + theirs + "/json":      map[string]any{"Config": map[string]any{"Labels": map[string]string{}}},

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"net/http"
 	"net/url"
@@ -161,8 +162,10 @@ func (f *Filter) ask(ctx context.Context, path string, answer any) (found bool, 
 		return true, json.Unmarshal(body, answer)
 	case http.StatusNotFound:
 		return false, nil
-	default:
-		return false, refuse("Podman answers %s", resp.Status)
+	default: // it is in trouble, which is nobody's attempt at anything
+		var trouble struct{ Cause string }
+		_ = json.Unmarshal(body, &trouble)
+		return false, unable{fmt.Errorf("Podman answers %s: %.200s", resp.Status, trouble.Cause)}
 	}
 }
 

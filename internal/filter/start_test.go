@@ -60,3 +60,21 @@ func TestNothingStartsWithoutABound(t *testing.T) {
 		})
 	}
 }
+
+// TestPodmanInTrouble: what Podman cannot answer is told as such. It is no attempt of
+// the front end's, and nothing is forwarded.
+func TestPodmanInTrouble(t *testing.T) {
+	f := newFixture(t, testPolicy)
+	f.up.broken = "the store is gone"
+	for _, request := range [][2]string{
+		{"POST", "containers/" + ours + "/start"}, {"DELETE", "containers/" + ours}, {"GET", "exec/" + ourExec + "/json"},
+	} {
+		status, why, refusal := f.sendAndRead(t, request[0], api+request[1], "")
+		if status != http.StatusInternalServerError || !strings.Contains(why, f.up.broken) || refusal != "" {
+			t.Errorf("%s %s: answer %d %q, refusal %q", request[0], request[1], status, why, refusal)
+		}
+		if seen := f.up.take(); len(seen) > 0 {
+			t.Errorf("%s %s: forwarded %q", request[0], request[1], seen)
+		}
+	}
+}

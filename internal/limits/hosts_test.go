@@ -47,13 +47,19 @@ func TestHostsThatCannot(t *testing.T) {
 				}
 				restartPodman(t)
 			},
-			"", "subordinate-ids",
+			"/etc/subuid", "subordinate-ids",
 		},
 		{
 			"a read-only store",
-			func(t *testing.T) { must(t, "mount", "-o", "remount,ro", "/var/lib/pods/data") },
-			func(t *testing.T) { must(t, "mount", "-o", "remount,rw", "/var/lib/pods/data") },
+			func(t *testing.T) { remount(t, "ro,prjquota") },
+			func(t *testing.T) { remount(t, "rw,prjquota") },
 			"read-only", "store",
+		},
+		{
+			"a store that the kernel has given up",
+			func(t *testing.T) { must(t, "xfs_io", "-x", "-c", "shutdown", storeData) },
+			func(t *testing.T) { remount(t, "prjquota") },
+			"input/output error", "store",
 		},
 		{
 			"a store without quotas",
@@ -131,20 +137,26 @@ func restartPodman(t *testing.T) {
 	_ = exec.Command("systemctl", "start", "sandtrap-podman.service").Run() // it may be made unable to
 }
 
-// remount mounts the store anew with other options.
-func remount(t *testing.T, quota string) {
+// remount mounts the store anew with other options, as its service would.
+func remount(t *testing.T, options string) {
+	t.Helper()
+	unmount(t)
+	must(t, "mount", "-t", "xfs", "-o", "loop,nodev,noatime,"+options, "/var/lib/pods/store.xfs", storeData)
+	must(t, "systemctl", "start", "sandtrap-podman.service")
+}
+
+// unmount unmounts the store, with an end of everything that uses it.
+func unmount(t *testing.T) {
 	t.Helper()
 	must(t, "systemctl", "stop", "sandtrap-podman.service", "sandtrap-quota.service")
 	_ = exec.Command("systemctl", "kill", "--kill-whom=all", "--signal=KILL", "sandtrap-podman.service").Run()
 	eventually(t, func() error {
-		out, err := exec.Command("umount", "/var/lib/pods/data").CombinedOutput()
+		out, err := exec.Command("umount", storeData).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("%s: %w", out, err)
 		}
 		return nil
 	})
-	must(t, "mount", "-t", "xfs", "-o", "loop,nodev,noatime,"+quota, "/var/lib/pods/store.xfs", "/var/lib/pods/data")
-	must(t, "systemctl", "start", "sandtrap-podman.service")
 }
 
 // finding is doctor's line about one check.

@@ -52,6 +52,7 @@ type fake struct {
 	slow   map[string]time.Duration
 	busy   int                  // Creates at this moment
 	most   int                  // the largest busy
+	bears  int                  // more Creates at once all fail; 0 for no bound
 	passwd string               // of every image
 	image  podman.Image         // there is one
 	spec   podman.Spec          // the latest
@@ -131,6 +132,9 @@ func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 		f.mu.Lock()
 	}
 	defer f.mu.Unlock()
+	if err == nil && f.bears > 0 && f.busy > f.bears {
+		err = context.DeadlineExceeded
+	}
 	f.busy--
 	if err != nil {
 		return "", err

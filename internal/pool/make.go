@@ -42,7 +42,7 @@ func (p *Pool) refill(ctx context.Context) {
 
 // plan says how many makers to start now, and when to ask again at the latest.
 // Usually one works, some time after the lease that made it necessary; as many as
-// allowed when targets run short or when nobody else wants the machine.
+// the machine bears when targets run short or when nobody else wants the machine.
 func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -59,7 +59,7 @@ func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
 	// The first container of all shows whether it works, and prepares the image's
 	// files for the rest.
 	if p.isReady && p.failure == nil && (urgent || now.Sub(p.latest) >= idleAfter) {
-		width = p.cfg.Burst
+		width = p.width
 	}
 	if !urgent && p.notBefore.After(begin) {
 		begin = p.notBefore
@@ -111,12 +111,16 @@ func (p *Pool) makeOne(ctx context.Context) {
 		if now := time.Now(); !now.Before(p.backoff) { // of several at once one counts
 			p.backoff = now.Add(p.pause)
 			p.pause = min(2*p.pause, longestPause)
+			p.width, p.successes = max(1, p.width/2), 0
 		}
 		p.mu.Unlock()
 		wake(p.fill)
 		return
 	}
 	p.failure, p.pause = nil, firstPause
+	if p.successes++; p.successes > 2*p.width && p.width < p.cfg.Burst {
+		p.width, p.successes = p.width+1, 0
+	}
 	p.move(c, making, warm)
 	p.judge(c)
 	count, first := len(p.warm), !p.isReady

@@ -93,6 +93,8 @@ type Pool struct {
 	holdings
 	demand
 	making    int
+	width     int // how many may be made at once: fewer after trouble, more after successes
+	successes int // since width changed
 	isReady   bool
 	drained   bool // by Drain, until Refill
 	closed    bool // Run has ended or is about to: nothing stays warm
@@ -113,7 +115,7 @@ func New(cfg Config, client Podman, events *event.Emitter, log hclog.Logger) *Po
 		cfg: cfg, podman: client, events: events, log: log,
 		ready: make(chan struct{}), fill: make(chan struct{}, 1), sweep: make(chan struct{}, 1),
 		holdings: holdings{all: map[string]*container{}, sticky: map[stickyKey]*container{}},
-		demand:   demand{goal: cfg.Min}, pause: firstPause,
+		demand:   demand{goal: cfg.Min}, pause: firstPause, width: cfg.Burst,
 	}
 }
 

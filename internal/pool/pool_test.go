@@ -212,6 +212,21 @@ func TestTroubleIsTriedAlone(t *testing.T) {
 	})
 }
 
+// TestSlowMachine: where several makers at once come to nothing, such as on a machine
+// with too much to do, there are soon fewer, and what they make is of use.
+func TestSlowMachine(t *testing.T) {
+	f := newFake()
+	f.slow["create"], f.bears = time.Second, 2
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 24, 24, 8, 30 }, func(b *bubble) {
+		b.rest(time.Minute)
+		b.expect(Status{Warm: 24, Goal: 24})
+		made, failed := f.count("create"), len(b.events.values(event.PoolFail, "operation"))
+		if failed*2 > made {
+			b.Errorf("%d of %d tries came to nothing", failed, made)
+		}
+	})
+}
+
 // TestWaitersAreMadeFor: as many targets as sessions wait for, not as many as
 // should be warm.
 func TestWaitersAreMadeFor(t *testing.T) {

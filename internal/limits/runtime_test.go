@@ -1,0 +1,36 @@
+//go:build vm
+
+package limits
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"testing"
+)
+
+// TestOldRuntime: doctor names a crun of a version that was never tried. LIMITS_CRUN
+// is such a program; without it the machine's own says that it is one.
+func TestOldRuntime(t *testing.T) {
+	const crun, kept = "/usr/bin/crun", "/usr/bin/crun.vm"
+	must(t, "cp", "-p", crun, kept)
+	t.Cleanup(func() {
+		must(t, "mv", kept, crun)
+		logIn(t).does("true")
+	})
+	if old := os.Getenv("LIMITS_CRUN"); old != "" {
+		must(t, "install", "-m", "755", old, crun+".old")
+	} else {
+		script := "#!/bin/sh\ncase \" $* \" in *' --version '*) exec echo 'crun version 0.17';; esac\nexec " + kept + " \"$@\"\n"
+		if err := os.WriteFile(crun+".old", []byte(script), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, "mv", crun+".old", crun)
+	out, _ := exec.Command("sandtrap", "doctor").CombinedOutput()
+	line := finding(string(out), "runtime")
+	t.Logf("doctor: %s", line)
+	if !strings.HasPrefix(line, "warning") || !strings.Contains(line, "0.17") {
+		t.Errorf("doctor:\n%s", out)
+	}
+}

@@ -41,7 +41,7 @@ var Cowrie = []CowrieMapping{
 		{"hassh", "hassh", asIs}, {"kex_algorithms", "kexAlgs", asList}, {"host_key_algorithms", "keyAlgs", asList}, {"ciphers", "encCS", asList},
 		{"macs", "macCS", asList}, {"compression", "compCS", asList}, {"languages", "langCS", asList},
 	}},
-	{AuthAttempt, "method=publickey accepted=true key_state=verified", "cowrie.login.success", "public key login succeeded", cowrieKey},
+	{AuthAttempt, "method=publickey accepted=true key_state=verified", "cowrie.login.success", "public key login succeeded", append([]CowrieField{{"password", "password", asIs}}, cowrieKey...)},
 	{AuthAttempt, "method=publickey", "cowrie.client.fingerprint", "public key login attempt", cowrieKey},
 	{AuthAttempt, "method=none accepted=false", "", "", nil},
 	{AuthAttempt, "accepted=true", "cowrie.login.success", "login attempt succeeded", cowriePassword},
@@ -101,7 +101,7 @@ func (r *Record) AppendCowrie(b []byte, sensor string) []byte {
 		}
 		for _, name := range []string{"src_ip", "src_port", "dst_ip", "dst_port"} {
 			if !m.gives(name) {
-				b = r.appendRenamed(b, name, name, asIs)
+				b, _ = r.appendRenamed(b, name, name, asIs)
 			}
 		}
 		b = appendMember(b, "session", r.Session)
@@ -124,8 +124,17 @@ func (m *CowrieMapping) gives(name string) bool {
 	return false
 }
 
+// appendField appends a field, empty where the record has none: readers of Cowrie's
+// events count on each.
 func (m *CowrieMapping) appendField(b []byte, r *Record, f CowrieField) []byte {
-	b = r.appendRenamed(b, f.Ours, f.Theirs, f.As)
+	b, found := r.appendRenamed(b, f.Ours, f.Theirs, f.As)
+	switch {
+	case found:
+	case f.As == asList:
+		b = appendMember(b, f.Theirs, []string{})
+	default:
+		b = appendMember(b, f.Theirs, "")
+	}
 	if m.Kind == ClientKexInit && f.Ours == "hassh" {
 		text := strings.Join([]string{r.Field("kex_algorithms"), r.Field("ciphers"), r.Field("macs"), r.Field("compression")}, ";")
 		b = appendMember(b, "hasshAlgorithms", text)
@@ -134,21 +143,21 @@ func (m *CowrieMapping) appendField(b []byte, r *Record, f CowrieField) []byte {
 }
 
 // appendRenamed appends a field under another name, if the record has it.
-func (r *Record) appendRenamed(b []byte, ours, theirs string, as cowrieForm) []byte {
+func (r *Record) appendRenamed(b []byte, ours, theirs string, as cowrieForm) (out []byte, found bool) {
 	for _, f := range r.Fields {
 		if f.Name != ours {
 			continue
 		}
 		switch text, isText := f.Value.(string); {
 		case as == asList && isText:
-			return appendMember(b, theirs, strings.Split(text, ","))
+			return appendMember(b, theirs, strings.Split(text, ",")), true
 		case as == asSeconds:
 			if n, ok := f.Value.(json.Number); ok {
 				ms, _ := n.Int64()
-				return appendMember(b, theirs, (time.Duration(ms) * time.Millisecond).Seconds())
+				return appendMember(b, theirs, (time.Duration(ms) * time.Millisecond).Seconds()), true
 			}
 		}
-		return appendMember(b, theirs, f.Value)
+		return appendMember(b, theirs, f.Value), true
 	}
-	return b
+	return b, false
 }

@@ -20,7 +20,7 @@ func TestCowrie(t *testing.T) {
 		{ClientVersion, []Field{F("client_version", "SSH-2.0-Go")}, `{"eventid":"cowrie.client.version","version":"SSH-2.0-Go",` + common + `}`},
 		{
 			ClientKexInit, []Field{F("hassh", "0a"), F("kex_algorithms", "a,b"), F("ciphers", "c"), F("macs", "d"), F("compression", "none")},
-			`{"eventid":"cowrie.client.kex","hassh":"0a","hasshAlgorithms":"a,b;c;d;none","kexAlgs":["a","b"],"encCS":["c"],"macCS":["d"],"compCS":["none"],` + common + `}`,
+			`{"eventid":"cowrie.client.kex","hassh":"0a","hasshAlgorithms":"a,b;c;d;none","kexAlgs":["a","b"],"keyAlgs":[],"encCS":["c"],"macCS":["d"],"compCS":["none"],"langCS":[],` + common + `}`,
 		},
 		{
 			AuthAttempt, []Field{F("user", "root"), F("method", "password"), F("password", "\u009b<&>"), F("accepted", true)},
@@ -32,11 +32,11 @@ func TestCowrie(t *testing.T) {
 		},
 		{
 			AuthAttempt, []Field{F("user", "root"), F("method", "publickey"), F("key_type", "ssh-rsa"), F("fingerprint", "SHA256:x"), F("key_state", "offered"), F("accepted", true)},
-			`{"eventid":"cowrie.client.fingerprint","username":"root","fingerprint":"SHA256:x","type":"ssh-rsa",` + common + `}`,
+			`{"eventid":"cowrie.client.fingerprint","username":"root","fingerprint":"SHA256:x","key":"","type":"ssh-rsa",` + common + `}`,
 		},
 		{
 			AuthAttempt, []Field{F("user", "root"), F("method", "publickey"), F("key_state", "verified"), F("accepted", true)},
-			`{"eventid":"cowrie.login.success","username":"root",` + common + `}`,
+			`{"eventid":"cowrie.login.success","password":"","username":"root","fingerprint":"","key":"","type":"",` + common + `}`,
 		},
 		{AuthAttempt, []Field{F("user", "root"), F("method", "none"), F("accepted", false)}, ""},
 		{ChannelRequest, []Field{F("request", "pty-req"), F("columns", uint32(80)), F("rows", uint32(24))}, `{"eventid":"cowrie.client.size","width":80,"height":24,` + common + `}`},

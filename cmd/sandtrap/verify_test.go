@@ -51,16 +51,16 @@ func TestVerifyVerb(t *testing.T) {
 	if code, out, _ := sandtrap(h.config, "verify", "--all", "--head", "2"+head[1:]); code != exitUnverified || !strings.HasPrefix(out, "failure: chain: it ends with line 1") {
 		t.Errorf("status %d: %s", code, out)
 	}
-	if code, out, _ := sandtrap(h.config, "replay", id); code != exitOK || out != "HELLO\"[\"/bin/bash\" \"-c\" \"tr a-z A-Z\"]\"" && !strings.Contains(out, "HELLO") {
+	if code, out, _ := sandtrap(h.config, "replay", id); code != exitOK || !strings.Contains(out, "HELLO") {
 		t.Errorf("replay: status %d: %s", code, out)
 	}
 	for want, args := range map[int][][]string{
-		exitUsage:    {{}, {"--all", id}, {"--all", "--format", "x"}, {"--all", "--head", "x"}, {"ab"}},
+		exitUsage:    {{}, {"--all", id}, {"--all", "--format", "x"}, {"--all", "--head", "x"}},
 		exitNotFound: {{"ZZZZZZ"}, {"01BX5ZZKBKACTAV9WEVGEMMVRZ"}},
-		exitError:    {{"--all", "--allowed-signers", filepath.Join(h.state, "none")}},
+		exitError:    {{"ab"}, {"--all", "--allowed-signers", filepath.Join(h.state, "none")}},
 	} {
 		for _, a := range args {
-			if code, out, diagnostics := sandtrap(h.config, append([]string{"verify"}, a...)...); code != want && !(want == exitUsage && code == exitError && len(a) == 1 && a[0] == "ab") {
+			if code, out, diagnostics := sandtrap(h.config, append([]string{"verify"}, a...)...); code != want {
 				t.Errorf("verify %v: status %d, want %d: %s%s", a, code, want, out, diagnostics)
 			}
 		}

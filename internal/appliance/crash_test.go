@@ -83,6 +83,7 @@ func forget(t *testing.T) {
 	t.Helper()
 	must(t, "systemctl", "stop", "sandtrap.service")
 	must(t, "find", stateDir+"/sessions", stateDir+"/events", "-mindepth", "1", "-delete")
+	must(t, "rm", stateDir+"/chain") // as if nothing had ever been sealed
 	for name := range containers(t) {
 		podman(t, "rm", "--force", "--time", "0", name)
 	}

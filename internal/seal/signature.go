@@ -52,7 +52,7 @@ type Signers struct{ all []signer }
 func ReadSigners(path string) (*Signers, error) {
 	text, err := readBounded(path)
 	if err != nil {
-		return nil, hint.Wrap(fmt.Errorf("read allowed signers: %w", err), "it is written when the key of seals is made, see sandtrap-verify in sandtrap(1)")
+		return nil, hint.Wrap(fmt.Errorf("read allowed signers: %w", err), "it is written when the key of seals is made, see sandtrap-hostkeys.service in sandtrap.service(8)")
 	}
 	s, err := parseSigners(text)
 	if err != nil {

@@ -10,10 +10,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path"
 	"slices"
 	"strings"
-	"unicode"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 )
@@ -193,8 +191,7 @@ func hashOf(b []byte) string {
 	return hex.EncodeToString(h[:])
 }
 
-// plain reports whether a name can be a file's below the directory, in its shortest
-// spelling.
+// plain reports whether a name can be a file's below the directory.
 func plain(name string) bool {
-	return fs.ValidPath(name) && name != "." && path.Clean(name) == name && !strings.ContainsFunc(name, unicode.IsControl)
+	return fs.ValidPath(name) && name != "."
 }

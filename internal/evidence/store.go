@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -25,6 +26,9 @@ type Store struct {
 
 	mu  sync.Mutex // guards day
 	day string     // directory whose own name, and those of its parents, are on disk
+
+	// changed is told the directory of a session when whoever changed it is done.
+	changed atomic.Pointer[func(dir string)]
 }
 
 // Open opens the store in a state directory for writing and makes what is
@@ -71,6 +75,14 @@ func open(dir string) (*Store, error) {
 // Root confines access to the state directory; nil where nothing was ever recorded.
 func (s *Store) Root() *os.Root { return s.root }
 
+// Path is the state directory.
+func (s *Store) Path() string { return s.path }
+
+// OnChange has changed called with the directory of a session, below the state
+// directory, each time that somebody has saved it and closed its Dir. It is called on
+// their goroutine and must not wait.
+func (s *Store) OnChange(changed func(dir string)) { s.changed.Store(&changed) }
+
 // Free is how much is free for us on the file system of the state directory, in bytes;
 // see statvfs(3).
 func (s *Store) Free() (int64, error) {
@@ -94,7 +106,7 @@ func (s *Store) Create(id string, start time.Time) (*Dir, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("create session directory: %q is no ULID", id)
 	}
-	day := path.Join(sessionsDir, start.UTC().Format("2006/01/02"))
+	day := path.Join(sessionsDir, dayOf(start))
 	if err := s.root.MkdirAll(day, 0o750); err != nil {
 		return nil, fmt.Errorf("create session directory: %w", err)
 	}
@@ -163,6 +175,19 @@ func (s *Store) load(dir string) (Session, error) {
 	}
 	defer d.Close()
 	return load(d.root, d.id)
+}
+
+// Load reads the session in a directory below the state directory.
+func (s *Store) Load(dir string) (Session, error) { return s.load(dir) }
+
+// OpenDirectory confines access to the files of a session in a directory below the
+// state directory.
+func (s *Store) OpenDirectory(dir string) (*os.Root, error) {
+	d, err := s.openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	return d.root, nil
 }
 
 // isID reports whether name is a ULID in its canonical spelling.

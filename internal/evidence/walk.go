@@ -25,6 +25,25 @@ func (p Problem) Unwrap() error { return p.Err }
 
 var errForeign = errors.New("does not belong here")
 
+// Directories visits the directories of the sessions, the newest first, until visit
+// returns false; dir is below the state directory and ends in the session's id. Days
+// wholly before since or after until are passed over; zero is no bound. What does not
+// belong there goes to problem, which may be nil.
+func (s *Store) Directories(ctx context.Context, since, until time.Time, problem func(Problem), visit func(dir string) bool) error {
+	last := "9999/99/99"
+	if !until.IsZero() {
+		last = dayOf(until)
+	}
+	err := s.walk(ctx, since, problem, func(dir string) bool {
+		day := path.Dir(dir)[len(sessionsDir)+1:]
+		return day > last || visit(dir)
+	})
+	if err != nil {
+		return fmt.Errorf("read sessions: %w", err)
+	}
+	return nil
+}
+
 // walk visits the sessions' directories, the newest first, until visit returns
 // false. What does not belong there goes to problem, which may be nil. before
 // skips days, months and years that are wholly before a date; zero skips none.
@@ -37,7 +56,7 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 	}
 	var cut string
 	if !before.IsZero() {
-		cut = before.UTC().Format("2006/01/02")
+		cut = dayOf(before)
 	}
 	var descend func(dir, date string, depth int) (bool, error)
 	descend = func(dir, date string, depth int) (bool, error) {
@@ -77,6 +96,9 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 	}
 	return err
 }
+
+// dayOf is the directory of a day below that of all sessions.
+func dayOf(t time.Time) string { return t.UTC().Format("2006/01/02") }
 
 // names lists the entries of a directory that belong there, last first. At
 // depth 0 these are years, then months, days and sessions.

@@ -1,0 +1,148 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"slices"
+
+	"github.com/oklog/ulid/v2"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
+)
+
+// Options say how Query answers.
+type Options struct {
+	Limit   int  // only the newest so many; 0 for all
+	NoIndex bool // read the sessions themselves
+}
+
+// Result is what Query found.
+type Result struct {
+	Entries  []Entry            // the newest last
+	Problems []evidence.Problem // what could not be read, or not all of it
+	Read     int                // how many sessions were read for want of an entry, beside those that go on
+	Index    error              // why the index could not be used, or only the beginning of it
+}
+
+// Query finds the sessions that a filter chooses. What the index does not know, or no
+// longer, is read from the sessions themselves: its state makes a difference in time
+// and no other. The error is one of the store as a whole, or the context's.
+func Query(ctx context.Context, store *evidence.Store, f Filter, o Options) (Result, error) {
+	q := query{store: store, filter: f, known: map[ulid.ULID]known{}}
+	if !o.NoIndex {
+		q.result.Index = q.readIndex(ctx)
+	}
+	err := store.Directories(ctx, f.Since, f.Until, q.problem, func(dir string) bool {
+		q.session(dir)
+		return o.Limit <= 0 || len(q.result.Entries) < o.Limit
+	})
+	slices.Reverse(q.result.Entries)
+	return q.result, err
+}
+
+type query struct {
+	store  *evidence.Store
+	filter Filter
+	result Result
+
+	known  map[ulid.ULID]known // all that are in the index
+	chosen []Entry
+	// doubted says that the end of the index is lost, and newer records with it.
+	doubted bool
+}
+
+type known struct {
+	stamp uint64
+	at    int32 // the entry's place among the chosen, or notChosen
+}
+
+const notChosen = -1
+
+func (q *query) problem(p evidence.Problem) {
+	q.result.Problems = append(q.result.Problems, p)
+}
+
+// readIndex chooses from the index. After an error what was read before counts, once it
+// is compared with the sessions' files: a newer record may be lost.
+func (q *query) readIndex(ctx context.Context) error {
+	f, err := openFile(q.store.Path())
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	var e Entry
+	n := 0
+	_, err = scan(f, func(record []byte, _ int64) error {
+		if n++; n%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		text := string(record)
+		if err := decodeEntry(text, &e); err != nil {
+			return err
+		}
+		id := idIn(text)
+		at := int32(notChosen)
+		if q.chooses(&e) {
+			at = q.choose(id, &e)
+		}
+		q.known[id] = known{e.stamp, at}
+		return nil
+	})
+	q.doubted = err != nil
+	if errors.Is(err, errTorn) {
+		return nil // it is being written: no reason to tell anybody
+	}
+	return err
+}
+
+// chooses reports whether an entry of the index may be wanted.
+func (q *query) chooses(e *Entry) bool {
+	return q.filter.matchesBasics(e) && (e.partial || q.filter.matchesLists(e))
+}
+
+// choose keeps a copy of an entry, in the place of an older one, and tells where.
+func (q *query) choose(id ulid.ULID, e *Entry) int32 {
+	own := *e
+	own.Users, own.Passwords, own.Keys = slices.Clone(e.Users), slices.Clone(e.Passwords), slices.Clone(e.Keys)
+	own.Commands, own.Files = slices.Clone(e.Commands), slices.Clone(e.Files)
+	if old, ok := q.known[id]; ok && old.at != notChosen {
+		q.chosen[old.at] = own
+		return old.at
+	}
+	q.chosen = append(q.chosen, own)
+	return int32(len(q.chosen) - 1)
+}
+
+// session decides on a session that is there.
+func (q *query) session(dir string) {
+	id, err := ulid.ParseStrict(idOf(dir))
+	if err != nil {
+		return // it is one, see evidence.Store
+	}
+	k, ok := q.known[id]
+	if ok && q.doubted {
+		ok = k.stamp == currentStamp(q.store, dir)
+	}
+	switch {
+	case ok && k.at == notChosen:
+		return
+	case ok && !(q.chosen[k.at].partial && q.filter.asksForLists()):
+		e := q.chosen[k.at]
+		e.Dir = dir
+		q.result.Entries = append(q.result.Entries, e)
+		return
+	}
+	e, err := read(q.store, dir)
+	if err != nil {
+		q.problem(evidence.Problem{Path: dir, Err: err})
+	}
+	if e.ID == "" {
+		return
+	}
+	if e.State != evidence.StateOpen {
+		q.result.Read++
+	}
+	if q.filter.Matches(&e) {
+		q.result.Entries = append(q.result.Entries, e)
+	}
+}

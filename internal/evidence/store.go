@@ -158,7 +158,7 @@ func (s *Store) openDir(dir string) (*Dir, error) {
 		return nil, fmt.Errorf("open session directory: %w", err)
 	}
 	if !st.IsDir() {
-		return nil, fmt.Errorf("open session directory: %q is no directory", dir)
+		return nil, fmt.Errorf("open session directory: %w", errForeign)
 	}
 	root, err := s.root.OpenRoot(dir)
 	if err != nil {
@@ -190,8 +190,18 @@ func (s *Store) OpenDirectory(dir string) (*os.Root, error) {
 	return d.root, nil
 }
 
-// isID reports whether name is a ULID in its canonical spelling.
+// isID reports whether name is a ULID in its canonical spelling. A list asks this of
+// every session, so it makes nothing.
 func isID(name string) bool {
-	id, err := ulid.ParseStrict(name)
-	return err == nil && id.String() == name
+	if len(name) != ulid.EncodedSize || name[0] > '7' {
+		return false
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= '0' && c <= '9':
+		case c < 'A' || c > 'Z' || c == 'I' || c == 'L' || c == 'O' || c == 'U':
+			return false
+		}
+	}
+	return true
 }

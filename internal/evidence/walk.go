@@ -74,14 +74,15 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			sub, subDate := path.Join(dir, name), path.Join(date, name)
+			sub := dir + "/" + name
 			var more bool
-			switch {
-			case depth == 3:
+			if depth == 3 {
 				more = visit(sub)
-			case subDate < cut[:min(len(cut), len(subDate))]:
-				return true, nil
-			default:
+			} else {
+				subDate := path.Join(date, name)
+				if subDate < cut[:min(len(cut), len(subDate))] {
+					return true, nil
+				}
 				more, err = descend(sub, subDate, depth+1)
 			}
 			if err != nil || !more {
@@ -108,6 +109,9 @@ func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, e
 		return nil, err
 	}
 	defer d.Close()
+	if depth == 3 {
+		return s.sessionNames(d, dir, problem)
+	}
 	entries, err := d.ReadDir(-1)
 	if err != nil {
 		return nil, err
@@ -115,13 +119,34 @@ func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, e
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
-		if !e.IsDir() || depth == 3 && !isID(name) || depth < 3 && !isNumber(name, [...]int{4, 2, 2}[depth]) {
+		if !e.IsDir() || !isNumber(name, [...]int{4, 2, 2}[depth]) {
 			problem(Problem{path.Join(dir, name), errForeign})
 			continue
 		}
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(b, a) })
+	slices.Sort(names)
+	slices.Reverse(names)
+	return names, nil
+}
+
+// sessionNames lists the sessions in the directory of a day, last first, by their names
+// alone: what each is would cost a system call, and who opens it finds out.
+func (s *Store) sessionNames(d *os.File, dir string, problem func(Problem)) ([]string, error) {
+	all, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	names := all[:0]
+	for _, name := range all {
+		if !isID(name) {
+			problem(Problem{path.Join(dir, name), errForeign})
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
 	return names, nil
 }
 

@@ -62,7 +62,7 @@ func benchStore(b *testing.B) *evidence.Store {
 			put(b, store, s, "")
 			continue
 		}
-		e := summarize("", s, nil)
+		e := Summarize("", s, nil)
 		record, err := appendEntry(nil, &e)
 		ok(b, err)
 		index = appendRecord(index, record)

@@ -100,16 +100,14 @@ type decoder struct {
 	bad  bool
 }
 
-// decodeEntry is the way back. What e's lists hold is overwritten, their memory used
-// again.
-func decodeEntry(record string, e *Entry) error {
+// decodeBasics is the way back, but for the ID, see idIn, and the lists: rest is where
+// they are.
+func decodeBasics(record string, e *Entry) (rest string, err error) {
 	const fixed = len(ulid.ULID{}) + 8 + 1
 	if len(record) < fixed || len(record) > maxRecord {
-		return errRecord
+		return "", errRecord
 	}
-	users, passwords, keys, commands, files := e.Users[:0], e.Passwords[:0], e.Keys[:0], e.Commands[:0], e.Files[:0]
-	id := idIn(record)
-	*e = Entry{ID: id.String(), stamp: stampIn(record), State: evidence.StateClosed}
+	*e = Entry{stamp: stampIn(record), State: evidence.StateClosed, Users: e.Users[:0], Passwords: e.Passwords[:0], Keys: e.Keys[:0], Commands: e.Commands[:0], Files: e.Files[:0]}
 	flags := record[fixed-1]
 	d := decoder{rest: record[fixed:]}
 	e.partial = flags&flagPartial != 0
@@ -124,14 +122,33 @@ func decodeEntry(record string, e *Entry) error {
 	for _, s := range []*string{&e.Source, &e.User, &e.Client, &e.HASSH, &e.Target, &e.FirstKind, &e.FirstWords, &e.FirstPlace} {
 		*s = d.text()
 	}
+	if d.bad {
+		return "", errRecord
+	}
+	return d.rest, nil
+}
+
+// decodeLists completes an entry. What its lists hold is overwritten, their memory used
+// again.
+func decodeLists(rest string, e *Entry) error {
+	d := decoder{rest: rest}
 	if !e.partial {
-		e.Users, e.Passwords, e.Keys, e.Commands = d.texts(users), d.texts(passwords), d.texts(keys), d.texts(commands)
-		e.Files = d.files(files)
+		e.Users, e.Passwords, e.Keys, e.Commands = d.texts(e.Users[:0]), d.texts(e.Passwords[:0]), d.texts(e.Keys[:0]), d.texts(e.Commands[:0])
+		e.Files = d.files(e.Files[:0])
 	}
 	if d.bad || d.rest != "" {
 		return errRecord
 	}
 	return nil
+}
+
+// decodeEntry is the way back, but for the ID.
+func decodeEntry(record string, e *Entry) error {
+	rest, err := decodeBasics(record, e)
+	if err != nil {
+		return err
+	}
+	return decodeLists(rest, e)
 }
 
 // idIn and stampIn are what a record begins with; it must be long enough.

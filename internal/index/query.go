@@ -3,6 +3,7 @@ package index
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 
 	"github.com/oklog/ulid/v2"
@@ -13,12 +14,13 @@ import (
 // Options say how Query answers.
 type Options struct {
 	Limit   int  // only the newest so many; 0 for all
+	Lists   bool // the entries are to have their lists, too
 	NoIndex bool // read the sessions themselves
 }
 
 // Result is what Query found.
 type Result struct {
-	Entries  []Entry            // the newest last
+	Entries  []*Entry           // the newest last
 	Problems []evidence.Problem // what could not be read, or not all of it
 	Read     int                // how many sessions were read for want of an entry, beside those that go on
 	Index    error              // why the index could not be used, or only the beginning of it
@@ -28,7 +30,7 @@ type Result struct {
 // longer, is read from the sessions themselves: its state makes a difference in time
 // and no other. The error is one of the store as a whole, or the context's.
 func Query(ctx context.Context, store *evidence.Store, f Filter, o Options) (Result, error) {
-	q := query{store: store, filter: f, known: map[ulid.ULID]known{}}
+	q := query{store: store, filter: f, lists: o.Lists || f.asksForLists()}
 	if !o.NoIndex {
 		q.result.Index = q.readIndex(ctx)
 	}
@@ -43,10 +45,11 @@ func Query(ctx context.Context, store *evidence.Store, f Filter, o Options) (Res
 type query struct {
 	store  *evidence.Store
 	filter Filter
+	lists  bool // are needed
 	result Result
 
 	known  map[ulid.ULID]known // all that are in the index
-	chosen []Entry
+	chosen []*Entry
 	// doubted says that the end of the index is lost, and newer records with it.
 	doubted bool
 }
@@ -70,6 +73,7 @@ func (q *query) readIndex(ctx context.Context) error {
 		return err
 	}
 	defer f.Close()
+	q.known = make(map[ulid.ULID]known, guess(f))
 	var e Entry
 	n := 0
 	_, err = scan(f, func(record []byte, _ int64) error {
@@ -77,13 +81,20 @@ func (q *query) readIndex(ctx context.Context) error {
 			return ctx.Err()
 		}
 		text := string(record)
-		if err := decodeEntry(text, &e); err != nil {
+		lists, err := decodeBasics(text, &e)
+		if err != nil {
 			return err
 		}
-		id := idIn(text)
-		at := int32(notChosen)
-		if q.chooses(&e) {
-			at = q.choose(id, &e)
+		id, at := idIn(text), int32(notChosen)
+		if q.filter.matchesBasics(&e) {
+			if q.lists {
+				if err := decodeLists(lists, &e); err != nil {
+					return err
+				}
+			}
+			if e.partial || q.filter.matchesLists(&e) {
+				at = q.choose(id, &e)
+			}
 		}
 		q.known[id] = known{e.stamp, at}
 		return nil
@@ -95,14 +106,21 @@ func (q *query) readIndex(ctx context.Context) error {
 	return err
 }
 
-// chooses reports whether an entry of the index may be wanted.
-func (q *query) chooses(e *Entry) bool {
-	return q.filter.matchesBasics(e) && (e.partial || q.filter.matchesLists(e))
+// guess tells about how many sessions an index of a size has.
+func guess(f *os.File) int {
+	st, err := f.Stat()
+	if err != nil {
+		return 0
+	}
+	const usual = 500 // bytes a session
+	return int(min(st.Size()/usual, 1<<20))
 }
 
 // choose keeps a copy of an entry, in the place of an older one, and tells where.
 func (q *query) choose(id ulid.ULID, e *Entry) int32 {
-	own := *e
+	own := new(Entry)
+	*own = *e
+	own.ID = id.String()
 	own.Users, own.Passwords, own.Keys = slices.Clone(e.Users), slices.Clone(e.Passwords), slices.Clone(e.Keys)
 	own.Commands, own.Files = slices.Clone(e.Commands), slices.Clone(e.Files)
 	if old, ok := q.known[id]; ok && old.at != notChosen {
@@ -126,23 +144,31 @@ func (q *query) session(dir string) {
 	switch {
 	case ok && k.at == notChosen:
 		return
-	case ok && !(q.chosen[k.at].partial && q.filter.asksForLists()):
+	case ok && !(q.chosen[k.at].partial && q.lists):
 		e := q.chosen[k.at]
 		e.Dir = dir
 		q.result.Entries = append(q.result.Entries, e)
 		return
 	}
+	if e := q.read(dir); e != nil {
+		q.result.Entries = append(q.result.Entries, e)
+	}
+}
+
+// read returns the entry of a session from its files, if the filter chooses it.
+func (q *query) read(dir string) *Entry {
 	e, err := read(q.store, dir)
 	if err != nil {
 		q.problem(evidence.Problem{Path: dir, Err: err})
 	}
 	if e.ID == "" {
-		return
+		return nil
 	}
 	if e.State != evidence.StateOpen {
 		q.result.Read++
 	}
-	if q.filter.Matches(&e) {
-		q.result.Entries = append(q.result.Entries, e)
+	if !q.filter.Matches(&e) {
+		return nil
 	}
+	return &e
 }

@@ -27,7 +27,7 @@ func read(store *evidence.Store, dir string) (Entry, error) {
 		return Entry{}, err
 	}
 	files, err := captured(root)
-	e := summarize(dir, session, files)
+	e := Summarize(dir, session, files)
 	e.stamp = stamp
 	return e, err
 }

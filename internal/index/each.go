@@ -50,7 +50,7 @@ type each struct {
 // look finds the record of each session that counts. Of one without lists none does.
 func (e *each) look(file *os.File) error {
 	_, err := scan(file, func(record []byte, at int64) error {
-		text := string(record)
+		text := borrow(record)
 		var basics Entry
 		if _, err := decodeBasics(text, &basics); err != nil {
 			return err
@@ -94,7 +94,7 @@ func (e *each) records(file *os.File) error {
 		if n++; n%1024 == 0 && e.ctx.Err() != nil {
 			return e.ctx.Err()
 		}
-		text := string(record)
+		text := borrow(record)
 		if l, ok := e.last[idIn(text)]; !ok || !l.there || l.at != at {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"slices"
+	"unsafe"
 
 	"github.com/oklog/ulid/v2"
 
@@ -49,14 +50,14 @@ type query struct {
 	result Result
 
 	known  map[ulid.ULID]known // all that are in the index
-	chosen []*Entry
+	chosen []string            // records that the filter wants
 	// doubted says that the end of the index is lost, and newer records with it.
 	doubted bool
 }
 
 type known struct {
 	stamp uint64
-	at    int32 // the entry's place among the chosen, or notChosen
+	at    int32 // the record's place among the chosen, or notChosen
 }
 
 const notChosen = -1
@@ -80,20 +81,20 @@ func (q *query) readIndex(ctx context.Context) error {
 		if n++; n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		text := string(record)
+		text := borrow(record)
 		lists, err := decodeBasics(text, &e)
 		if err != nil {
 			return err
 		}
 		id, at := idIn(text), int32(notChosen)
 		if q.filter.matchesBasics(&e) {
-			if q.lists {
+			if q.filter.asksForLists() {
 				if err := decodeLists(lists, &e); err != nil {
 					return err
 				}
 			}
 			if e.partial || q.filter.matchesLists(&e) {
-				at = q.choose(id, &e)
+				at = q.choose(id, string(record))
 			}
 		}
 		q.known[id] = known{e.stamp, at}
@@ -116,18 +117,17 @@ func guess(f *os.File) int {
 	return int(min(st.Size()/usual, 1<<20))
 }
 
-// choose keeps a copy of an entry, in the place of an older one, and tells where.
-func (q *query) choose(id ulid.ULID, e *Entry) int32 {
-	own := new(Entry)
-	*own = *e
-	own.ID = id.String()
-	own.Users, own.Passwords, own.Keys = slices.Clone(e.Users), slices.Clone(e.Passwords), slices.Clone(e.Keys)
-	own.Commands, own.Files = slices.Clone(e.Commands), slices.Clone(e.Files)
+// borrow makes a text of a record without copying it: it is good until the record
+// changes. A hundred thousand copies would take longer than all the rest.
+func borrow(record []byte) string { return unsafe.String(unsafe.SliceData(record), len(record)) }
+
+// choose keeps a record, in the place of an older one, and tells where.
+func (q *query) choose(id ulid.ULID, record string) int32 {
 	if old, ok := q.known[id]; ok && old.at != notChosen {
-		q.chosen[old.at] = own
+		q.chosen[old.at] = record
 		return old.at
 	}
-	q.chosen = append(q.chosen, own)
+	q.chosen = append(q.chosen, record)
 	return int32(len(q.chosen) - 1)
 }
 
@@ -141,18 +141,32 @@ func (q *query) session(dir string) {
 	if ok && q.doubted {
 		ok = k.stamp == currentStamp(q.store, dir)
 	}
-	switch {
-	case ok && k.at == notChosen:
+	if ok && k.at == notChosen {
 		return
-	case ok && !(q.chosen[k.at].partial && q.lists):
-		e := q.chosen[k.at]
-		e.Dir = dir
-		q.result.Entries = append(q.result.Entries, e)
-		return
+	}
+	if ok {
+		if e := q.entry(q.chosen[k.at]); e != nil {
+			e.ID, e.Dir = id.String(), dir
+			q.result.Entries = append(q.result.Entries, e)
+			return
+		}
 	}
 	if e := q.read(dir); e != nil {
 		q.result.Entries = append(q.result.Entries, e)
 	}
+}
+
+// entry makes an entry of a record, unless lists are needed that it does not have.
+func (q *query) entry(record string) *Entry {
+	e := new(Entry)
+	rest, err := decodeBasics(record, e)
+	if err != nil || e.partial && q.lists {
+		return nil
+	}
+	if q.lists && decodeLists(rest, e) != nil {
+		return nil
+	}
+	return e
 }
 
 // read returns the entry of a session from its files, if the filter chooses it.

@@ -116,7 +116,6 @@ install: ## what is built, below DESTDIR
 	install -d $(DESTDIR)/etc/sandtrap/conf.d
 	install -Dm644 internal/persona/*.conf -t $(DESTDIR)$(prefix)/share/sandtrap/personas
 	install -Dm644 packaging/config/sandtrap.full.yaml packaging/prometheus/sandtrap.rules.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
-	install -Dm644 packaging/config/sandtrap.full.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
 	install -d $(DESTDIR)$(prefix)/share/bash-completion/completions $(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(DESTDIR)$(prefix)/share/zsh/$(ZSH_COMPLETIONS)
 	build/sandtrap completion bash >$(DESTDIR)$(prefix)/share/bash-completion/completions/sandtrap
 	build/sandtrap completion fish >$(DESTDIR)$(prefix)/share/fish/vendor_completions.d/sandtrap.fish

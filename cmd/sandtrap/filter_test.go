@@ -150,8 +150,8 @@ func TestStats(t *testing.T) {
 	}
 }
 
-// TestCompletion: the shell is offered sessions, the newest first, as far as they fit.
-func TestCompletion(t *testing.T) {
+// TestCompletionOfIDs: the shell is offered sessions, the newest first, as far as they fit.
+func TestCompletionOfIDs(t *testing.T) {
 	_, path := filteredState(t)
 	for args, want := range map[string]string{
 		"show 01":                         "01KN1W7MG00000000000000003 01KN1W7MG00000000000000002 01KN1W7MG00000000000000001 ",

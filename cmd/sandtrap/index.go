@@ -41,13 +41,13 @@ interrupted.`,
 	return cmd
 }
 
-// progressEvery is after how many sessions a rebuild says how far it is.
-const progressEvery = 10_000
+// rebuildProgress is after how many sessions a rebuild says how far it is.
+const rebuildProgress = 10_000
 
 func runIndexRebuild(ctx context.Context, s *evidence.Store, out, diagnostics io.Writer) error {
 	told := 0
 	n, problems, err := index.Rebuild(ctx, s, func(n int) {
-		if n >= told+progressEvery {
+		if n >= told+rebuildProgress {
 			told = n
 			fmt.Fprintf(diagnostics, "%d sessions so far\n", n)
 		}

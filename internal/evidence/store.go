@@ -135,9 +135,6 @@ func (s *Store) syncNames(day string) error {
 	return err
 }
 
-// Path returns the state directory.
-func (s *Store) Path() string { return s.path }
-
 // OpenDir opens a session's directory by its path below the state directory, which is
 // Dir.Path. The error wraps fs.ErrNotExist where it is gone.
 func (s *Store) OpenDir(dir string) (*Dir, error) { return s.openDir(dir) }
@@ -179,16 +176,6 @@ func (s *Store) load(dir string) (Session, error) {
 
 // Load reads the session in a directory below the state directory.
 func (s *Store) Load(dir string) (Session, error) { return s.load(dir) }
-
-// OpenDirectory confines access to the files of a session in a directory below the
-// state directory.
-func (s *Store) OpenDirectory(dir string) (*os.Root, error) {
-	d, err := s.openDir(dir)
-	if err != nil {
-		return nil, err
-	}
-	return d.root, nil
-}
 
 // isID reports whether name is a ULID in its canonical spelling. A list asks this of
 // every session, so it makes nothing.

@@ -25,10 +25,10 @@ func indexed(t testing.TB, r *rand.Rand, n int) (*evidence.Store, string) {
 	var dirs []string
 	ok(t, store.Directories(context.Background(), noTime, noTime, nil, func(dir string) bool {
 		if r.IntN(3) == 0 { // something is found in the target, later
-			root, err := store.OpenDirectory(dir)
+			d, err := store.OpenDir(dir)
 			ok(t, err)
-			ok(t, root.WriteFile(captureFile, fmt.Appendf(nil, "{\"sha256\":%q,\"path\":\"later\"}\n", hash(r)), 0o640))
-			root.Close()
+			ok(t, d.Root().WriteFile(captureFile, fmt.Appendf(nil, "{\"sha256\":%q,\"path\":\"later\"}\n", hash(r)), 0o640))
+			d.Close()
 			dirs = append(dirs, dir)
 		}
 		return true

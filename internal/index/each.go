@@ -11,7 +11,8 @@ import (
 )
 
 // Each visits the sessions that a filter chooses, whole and in no order, and keeps none:
-// an entry is the visitor's until it returns. It finds what Query finds; the result has
+// an entry and its lists are
+// the visitor's until it returns, its texts for ever. It finds what Query finds; the result has
 // no entries.
 func Each(ctx context.Context, store *evidence.Store, f Filter, visit func(*Entry)) (Result, error) {
 	e := each{ctx: ctx, query: query{store: store, filter: f, lists: true}, last: map[ulid.ULID]last{}, visit: visit}
@@ -94,10 +95,10 @@ func (e *each) records(file *os.File) error {
 		if n++; n%1024 == 0 && e.ctx.Err() != nil {
 			return e.ctx.Err()
 		}
-		text := borrow(record)
-		if l, ok := e.last[idIn(text)]; !ok || !l.there || l.at != at {
+		if l, ok := e.last[idIn(borrow(record))]; !ok || !l.there || l.at != at {
 			return nil
 		}
+		text := string(record) // visitors may keep texts
 		if err := decodeEntry(text, &entry); err != nil {
 			return err
 		}

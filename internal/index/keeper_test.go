@@ -187,8 +187,7 @@ func TestFull(t *testing.T) {
 	if err := syscall.Mount("tmpfs", dir, "tmpfs", 0, "size=8k"); err != nil {
 		t.Skip(err)
 	}
-	unmount := sync.OnceFunc(func() { ok(t, syscall.Unmount(dir, 0)) })
-	t.Cleanup(unmount)
+	t.Cleanup(func() { ok(t, syscall.Unmount(dir, syscall.MNT_DETACH)) })
 	fill(t, store, r, 10)
 	k := keeperOf(store)
 	store.OnChange(k.Changed)
@@ -210,7 +209,6 @@ func TestFull(t *testing.T) {
 		t.Errorf("with space again: %d not in the index", q.Read)
 	}
 	k.close()
-	unmount()
 }
 
 // TestKilled: a service that is killed at any moment leaves an index that answers

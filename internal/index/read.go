@@ -16,17 +16,17 @@ const sessionFile = "session.json"
 // read makes the entry of a session from its files. The entry counts unless its ID is
 // empty; the error may only tell of a part of it.
 func read(store *evidence.Store, dir string) (Entry, error) {
-	root, err := store.OpenDirectory(dir)
+	d, err := store.OpenDir(dir)
 	if err != nil {
 		return Entry{}, err
 	}
-	defer root.Close()
-	stamp := stampOf(root) // before, so that what is written meanwhile is read again
+	defer d.Close()
+	stamp := stampOf(d.Root()) // before, so that what is written meanwhile is read again
 	session, err := store.Load(dir)
 	if err != nil {
 		return Entry{}, err
 	}
-	files, err := captured(root)
+	files, err := captured(d.Root())
 	e := Summarize(dir, session, files)
 	e.stamp = stamp
 	return e, err
@@ -34,12 +34,12 @@ func read(store *evidence.Store, dir string) (Entry, error) {
 
 // currentStamp is that of a session's files as they are now.
 func currentStamp(store *evidence.Store, dir string) uint64 {
-	root, err := store.OpenDirectory(dir)
+	d, err := store.OpenDir(dir)
 	if err != nil {
 		return 0
 	}
-	defer root.Close()
-	return stampOf(root)
+	defer d.Close()
+	return stampOf(d.Root())
 }
 
 // stampOf is a number that changes with the files that an entry is made from. Both are

@@ -4,6 +4,8 @@ VERSION     ?= 0.1.0
 DESTDIR     ?=
 prefix      ?= /usr
 GO          ?= go
+# Where zsh looks: vendor-completions on Debian, site-functions elsewhere.
+ZSH_COMPLETIONS ?= vendor-completions
 
 # Podman's bindings without cgo: no local storage, OpenPGP in Go.
 PODMAN_TAGS := remote exclude_graphdriver_btrfs containers_image_openpgp
@@ -114,6 +116,10 @@ install: ## what is built, below DESTDIR
 	install -d $(DESTDIR)/etc/sandtrap/conf.d
 	install -Dm644 internal/persona/*.conf -t $(DESTDIR)$(prefix)/share/sandtrap/personas
 	install -Dm644 packaging/config/sandtrap.full.yaml packaging/prometheus/sandtrap.rules.yaml -t $(DESTDIR)$(prefix)/share/doc/sandtrap
+	install -d $(DESTDIR)$(prefix)/share/bash-completion/completions $(DESTDIR)$(prefix)/share/fish/vendor_completions.d $(DESTDIR)$(prefix)/share/zsh/$(ZSH_COMPLETIONS)
+	build/sandtrap completion bash >$(DESTDIR)$(prefix)/share/bash-completion/completions/sandtrap
+	build/sandtrap completion fish >$(DESTDIR)$(prefix)/share/fish/vendor_completions.d/sandtrap.fish
+	build/sandtrap completion zsh >$(DESTDIR)$(prefix)/share/zsh/$(ZSH_COMPLETIONS)/_sandtrap
 	for page in $(MAN_PAGES); do \
 		install -Dm644 $$page -t $(DESTDIR)$(prefix)/share/man/man$${page##*.} || exit; done
 

@@ -1,7 +1,9 @@
 package main
 
 import (
+	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +19,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/index"
 	"github.com/sandtrap/sandtrap/internal/term"
 )
 
@@ -31,9 +34,9 @@ const (
 type listOptions struct {
 	format  string // table or json
 	limit   int    // 0 for all
-	since   string // a duration or a time; empty for all
 	reverse bool
 	quiet   bool
+	filter  filterOptions
 	now     time.Time // with the zone that times are shown in
 }
 
@@ -45,6 +48,9 @@ func newList(g *globals) *cobra.Command {
 		Short:   "List recorded sessions, the newest last",
 		Long: `List the sessions in the state directory, live ones included. The service need
 not run. What cannot be read is named on standard error and left out.
+
+Of several filters all must hold. Users, passwords and keys count whether they
+were accepted or not; texts are compared byte by byte.
 
 Exit status is 0 if all is well, 1 for an error, 2 for wrong usage, 130 if
 interrupted.`,
@@ -59,9 +65,9 @@ interrupted.`,
 	flags := cmd.Flags()
 	flags.StringVar(&o.format, "format", formatTable, "table or json")
 	flags.IntVarP(&o.limit, "lines", "n", 0, "only the newest `N` sessions")
-	flags.StringVar(&o.since, "since", "", "only sessions since `TIME`: 90m, 7d, today, yesterday, 2026-03-31, \"2026-03-31 12:00\" or RFC 3339")
 	flags.BoolVarP(&o.reverse, "reverse", "r", false, "the newest first")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print ids only")
+	o.filter.addFlags(cmd)
 	return cmd
 }
 
@@ -85,70 +91,100 @@ func withStore(g *globals, use func(*evidence.Store) error) error {
 // runList prints the chosen sessions to out and what could not be read to
 // diagnostics.
 func runList(ctx context.Context, s *evidence.Store, o listOptions, out, diagnostics io.Writer) error {
-	since, err := parseSince(o.since, o.now)
+	filter, err := o.filter.filter(o.now)
 	switch {
 	case err != nil:
-		return usageError{err}
+		return err
 	case o.format != formatTable && o.format != formatJSON:
 		return usageError{fmt.Errorf("%q is not a format, want table or json", o.format)}
 	case o.limit < 0:
 		return usageError{fmt.Errorf("%d is not a number of sessions", o.limit)}
 	}
-	sessions, problems, err := s.List(ctx, evidence.ListOptions{Since: since, Limit: o.limit})
+	entries, err := query(ctx, s, filter, index.Options{Limit: o.limit}, diagnostics)
 	if err != nil {
 		return err
 	}
-	for _, p := range problems {
-		fmt.Fprintf(diagnostics, "sandtrap: skip %s\n", term.Printable(p.Error()))
-	}
 	if o.reverse {
-		slices.Reverse(sessions)
+		slices.Reverse(entries)
 	}
 	switch {
 	case o.quiet:
-		for _, session := range sessions {
-			if _, err := fmt.Fprintln(out, session.ID); err != nil {
+		for _, e := range entries {
+			if _, err := fmt.Fprintln(out, e.ID); err != nil {
 				return err
 			}
 		}
 		return nil
 	case o.format == formatJSON:
-		return writeIndented(out, append([]evidence.Session{}, sessions...))
+		return listJSON(ctx, s, entries, out, diagnostics)
 	}
-	return listTable(sessions, o.now).Print(out)
+	return listTable(entries, o.now).Print(out)
 }
 
-func listTable(sessions []evidence.Session, now time.Time) *term.Table {
+// listJSON prints whole sessions, one after the other: together they may not fit into
+// memory.
+func listJSON(ctx context.Context, s *evidence.Store, entries []*index.Entry, out, diagnostics io.Writer) error {
+	before := "[\n  "
+	for _, e := range entries {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		session, err := s.Load(e.Dir)
+		if err != nil {
+			fmt.Fprintf(diagnostics, "sandtrap: skip %s\n", term.Printable(evidence.Problem{Path: e.Dir, Err: err}.Error()))
+			continue
+		}
+		var b bytes.Buffer
+		encoder := json.NewEncoder(&b)
+		encoder.SetIndent("  ", "  ")
+		encoder.SetEscapeHTML(false)
+		if err = encoder.Encode(session); err == nil {
+			_, err = fmt.Fprintf(out, "%s%s", before, term.Document(bytes.TrimSpace(b.Bytes())))
+		}
+		if err != nil {
+			return fmt.Errorf("print sessions: %w", err)
+		}
+		before = ",\n  "
+	}
+	end := "\n]\n"
+	if before == "[\n  " {
+		end = "[]\n"
+	}
+	_, err := io.WriteString(out, end)
+	return err
+}
+
+func listTable(entries []*index.Entry, now time.Time) *term.Table {
 	t := term.NewTable(term.Column{Heading: "ID"}, term.Column{Heading: "START"}, term.Column{Heading: "DURATION"},
 		term.Column{Heading: "SOURCE"}, term.Column{Heading: "USER", Width: 20},
 		term.Column{Heading: "CHANNELS", Width: 44}, term.Column{Heading: "STATE"})
-	for _, s := range sessions {
-		t.Add(s.ID, s.Start.In(now.Location()).Format(time.DateTime), lasted(s.Start, s.End, now),
-			s.Source.IP, string(s.Login.User), channelWords(s), string(s.State))
+	for _, e := range entries {
+		var end *time.Time
+		if !e.End.IsZero() {
+			end = &e.End
+		}
+		t.Add(e.ID, e.Start.In(now.Location()).Format(time.DateTime), lasted(e.Start, end, now),
+			e.Source, e.User, channelWords(e), string(e.State))
 	}
 	return t
 }
 
 // channelWords says in a few words what a session's channels were for.
-func channelWords(s evidence.Session) string {
+func channelWords(e *index.Entry) string {
 	words := "-"
-	if n := len(s.Forwards); n > 0 {
-		words = fmt.Sprintf("(%d) %s port %d", n, s.Forwards[0].Destination, s.Forwards[0].DestinationPort)
+	if e.Forwards > 0 {
+		words = fmt.Sprintf("(%d) %s port %d", e.Forwards, e.FirstPlace, e.FirstPort)
 	}
-	if len(s.Channels) > 0 {
-		words = channelWord(s.Channels[0])
+	if e.Channels > 0 {
+		words = e.FirstKind
 	}
-	if n := len(s.Channels) - 1; n > 0 {
+	if e.FirstWords != "" {
+		words += ": " + e.FirstWords
+	}
+	if n := e.Channels - 1; n > 0 {
 		words = fmt.Sprintf("(%d more) %s", n, words)
 	}
 	return words
-}
-
-func channelWord(c evidence.Channel) string {
-	if c.Command == "" {
-		return c.Kind
-	}
-	return c.Kind + ": " + string(c.Command)
 }
 
 // lasted tells a duration in one or two units; without an end it runs to now.

@@ -21,6 +21,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/index"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
@@ -101,6 +102,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, s.events.Close()) }()
+	defer s.keepIndex(store)()
 	sealer, stopSealing, err := s.startSealing(store)
 	if err != nil {
 		return err
@@ -152,6 +154,20 @@ func (s *service) openState(g *globals) (*evidence.Store, error) {
 		s.log.Warn("cannot recover some sessions", "error", err)
 	}
 	return store, s.events.Err()
+}
+
+// keepIndex keeps the index of sessions in the background until the function that it
+// returns is called.
+func (s *service) keepIndex(store *evidence.Store) (stop func()) {
+	keeper := index.NewKeeper(store, s.log.Named("index"))
+	store.OnChange(keeper.Changed)
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		keeper.Run(ctx)
+	}()
+	return func() { cancel(); <-done }
 }
 
 func stateHint(err error) error {

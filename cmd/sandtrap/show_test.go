@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/index"
 	"github.com/sandtrap/sandtrap/internal/record"
 )
 
@@ -76,7 +77,7 @@ func TestShowForwards(t *testing.T) {
 	if text := describe(s, "", march31); !strings.HasSuffix(text, want) {
 		t.Errorf("show:\n%s", text)
 	}
-	if words := channelWords(s); words != "(1) a\x1b[2J port 80" { // the table escapes it
+	if words := listed(s); words != "(1) a\x1b[2J port 80" { // the table escapes it
 		t.Errorf("list: %q", words)
 	}
 	for range shownForwards + 1 {
@@ -86,7 +87,7 @@ func TestShowForwards(t *testing.T) {
 		t.Errorf("show:\n%s", text)
 	}
 	s.Channels = []evidence.Channel{{Kind: "shell"}}
-	if words := channelWords(s); words != "shell" {
+	if words := listed(s); words != "shell" {
 		t.Errorf("list: %q", words)
 	}
 }
@@ -143,4 +144,10 @@ func TestByteWords(t *testing.T) {
 			t.Errorf("byteWords(%d) = %s, want %s", n, got, want)
 		}
 	}
+}
+
+// listed is what a list says of a session's channels.
+func listed(s evidence.Session) string {
+	e := index.Summarize("", s, nil)
+	return channelWords(&e)
 }

@@ -35,6 +35,7 @@ type Dir struct {
 	store *Store
 	mu    sync.Mutex  // held while session.json is replaced
 	named atomic.Bool // its own name is on disk
+	saved atomic.Bool // and nobody was told yet
 }
 
 // Root confines access to the directory.
@@ -79,6 +80,7 @@ func (d *Dir) Save(s Session) error {
 	if err := replace(d.root, append(b, '\n')); err != nil {
 		return fmt.Errorf("save session %s: %w", d.id, err)
 	}
+	d.saved.Store(true)
 	return nil
 }
 
@@ -101,8 +103,14 @@ func (d *Dir) Sync() error {
 	return nil
 }
 
-// Close releases the directory.
-func (d *Dir) Close() error { return d.root.Close() }
+// Close releases the directory, and tells who wants to know that it was changed.
+func (d *Dir) Close() error {
+	err := d.root.Close()
+	if tell := d.store.changed.Load(); tell != nil && d.saved.Swap(false) {
+		(*tell)(d.path)
+	}
+	return err
+}
 
 // replace puts b in the place of session.json.
 func replace(root *os.Root, b []byte) (err error) {

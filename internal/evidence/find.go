@@ -55,6 +55,9 @@ func (s *Store) Find(name string) (Session, string, error) {
 		return Session{}, "", fmt.Errorf("find session %q: %w: %s", name, ErrAmbiguous, candidates(found))
 	}
 	session, err := s.load(found[0])
+	if errors.Is(err, errForeign) {
+		return Session{}, "", fmt.Errorf("find session %q: %w", name, ErrNotFound)
+	}
 	if err != nil {
 		return Session{}, "", fmt.Errorf("read session %s: %w", filepath.Base(found[0]), err)
 	}

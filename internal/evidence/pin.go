@@ -49,7 +49,7 @@ func (s *Store) atPin(name string, do func(pin string) error) (id string, err er
 }
 
 func dirOf(s Session) string {
-	return path.Join(sessionsDir, s.Start.UTC().Format("2006/01/02"), s.ID)
+	return path.Join(sessionsDir, dayOf(s.Start), s.ID)
 }
 
 // Keeps reports whether the container of a session must not be removed: it is

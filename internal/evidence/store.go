@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -25,6 +26,9 @@ type Store struct {
 
 	mu  sync.Mutex // guards day
 	day string     // directory whose own name, and those of its parents, are on disk
+
+	// changed is told the directory of a session when whoever changed it is done.
+	changed atomic.Pointer[func(dir string)]
 }
 
 // Open opens the store in a state directory for writing and makes what is
@@ -71,6 +75,14 @@ func open(dir string) (*Store, error) {
 // Root confines access to the state directory; nil where nothing was ever recorded.
 func (s *Store) Root() *os.Root { return s.root }
 
+// Path is the state directory.
+func (s *Store) Path() string { return s.path }
+
+// OnChange has changed called with the directory of a session, below the state
+// directory, each time that somebody has saved it and closed its Dir. It is called on
+// their goroutine and must not wait.
+func (s *Store) OnChange(changed func(dir string)) { s.changed.Store(&changed) }
+
 // Free is how much is free for us on the file system of the state directory, in bytes;
 // see statvfs(3).
 func (s *Store) Free() (int64, error) {
@@ -94,7 +106,7 @@ func (s *Store) Create(id string, start time.Time) (*Dir, error) {
 	if !isID(id) {
 		return nil, fmt.Errorf("create session directory: %q is no ULID", id)
 	}
-	day := path.Join(sessionsDir, start.UTC().Format("2006/01/02"))
+	day := path.Join(sessionsDir, dayOf(start))
 	if err := s.root.MkdirAll(day, 0o750); err != nil {
 		return nil, fmt.Errorf("create session directory: %w", err)
 	}
@@ -123,9 +135,6 @@ func (s *Store) syncNames(day string) error {
 	return err
 }
 
-// Path returns the state directory.
-func (s *Store) Path() string { return s.path }
-
 // OpenDir opens a session's directory by its path below the state directory, which is
 // Dir.Path. The error wraps fs.ErrNotExist where it is gone.
 func (s *Store) OpenDir(dir string) (*Dir, error) { return s.openDir(dir) }
@@ -146,7 +155,7 @@ func (s *Store) openDir(dir string) (*Dir, error) {
 		return nil, fmt.Errorf("open session directory: %w", err)
 	}
 	if !st.IsDir() {
-		return nil, fmt.Errorf("open session directory: %q is no directory", dir)
+		return nil, fmt.Errorf("open session directory: %w", errForeign)
 	}
 	root, err := s.root.OpenRoot(dir)
 	if err != nil {
@@ -165,8 +174,21 @@ func (s *Store) load(dir string) (Session, error) {
 	return load(d.root, d.id)
 }
 
-// isID reports whether name is a ULID in its canonical spelling.
+// Load reads the session in a directory below the state directory.
+func (s *Store) Load(dir string) (Session, error) { return s.load(dir) }
+
+// isID reports whether name is a ULID in its canonical spelling. A list asks this of
+// every session, so it makes nothing.
 func isID(name string) bool {
-	id, err := ulid.ParseStrict(name)
-	return err == nil && id.String() == name
+	if len(name) != ulid.EncodedSize || name[0] > '7' {
+		return false
+	}
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= '0' && c <= '9':
+		case c < 'A' || c > 'Z' || c == 'I' || c == 'L' || c == 'O' || c == 'U':
+			return false
+		}
+	}
+	return true
 }

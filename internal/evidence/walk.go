@@ -25,6 +25,25 @@ func (p Problem) Unwrap() error { return p.Err }
 
 var errForeign = errors.New("does not belong here")
 
+// Directories visits the directories of the sessions, the newest first, until visit
+// returns false; dir is below the state directory and ends in the session's id. Days
+// wholly before since or after until are passed over; zero is no bound. What does not
+// belong there goes to problem, which may be nil.
+func (s *Store) Directories(ctx context.Context, since, until time.Time, problem func(Problem), visit func(dir string) bool) error {
+	last := "9999/99/99"
+	if !until.IsZero() {
+		last = dayOf(until)
+	}
+	err := s.walk(ctx, since, problem, func(dir string) bool {
+		day := path.Dir(dir)[len(sessionsDir)+1:]
+		return day > last || visit(dir)
+	})
+	if err != nil {
+		return fmt.Errorf("read sessions: %w", err)
+	}
+	return nil
+}
+
 // walk visits the sessions' directories, the newest first, until visit returns
 // false. What does not belong there goes to problem, which may be nil. before
 // skips days, months and years that are wholly before a date; zero skips none.
@@ -37,7 +56,7 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 	}
 	var cut string
 	if !before.IsZero() {
-		cut = before.UTC().Format("2006/01/02")
+		cut = dayOf(before)
 	}
 	var descend func(dir, date string, depth int) (bool, error)
 	descend = func(dir, date string, depth int) (bool, error) {
@@ -55,14 +74,15 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 			if err := ctx.Err(); err != nil {
 				return false, err
 			}
-			sub, subDate := path.Join(dir, name), path.Join(date, name)
+			sub := dir + "/" + name
 			var more bool
-			switch {
-			case depth == 3:
+			if depth == 3 {
 				more = visit(sub)
-			case subDate < cut[:min(len(cut), len(subDate))]:
-				return true, nil
-			default:
+			} else {
+				subDate := path.Join(date, name)
+				if subDate < cut[:min(len(cut), len(subDate))] {
+					return true, nil
+				}
 				more, err = descend(sub, subDate, depth+1)
 			}
 			if err != nil || !more {
@@ -78,6 +98,9 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 	return err
 }
 
+// dayOf is the directory of a day below that of all sessions.
+func dayOf(t time.Time) string { return t.UTC().Format("2006/01/02") }
+
 // names lists the entries of a directory that belong there, last first. At
 // depth 0 these are years, then months, days and sessions.
 func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, error) {
@@ -86,6 +109,9 @@ func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, e
 		return nil, err
 	}
 	defer d.Close()
+	if depth == 3 {
+		return s.sessionNames(d, dir, problem)
+	}
 	entries, err := d.ReadDir(-1)
 	if err != nil {
 		return nil, err
@@ -93,13 +119,34 @@ func (s *Store) names(dir string, depth int, problem func(Problem)) ([]string, e
 	var names []string
 	for _, e := range entries {
 		name := e.Name()
-		if !e.IsDir() || depth == 3 && !isID(name) || depth < 3 && !isNumber(name, [...]int{4, 2, 2}[depth]) {
+		if !e.IsDir() || !isNumber(name, [...]int{4, 2, 2}[depth]) {
 			problem(Problem{path.Join(dir, name), errForeign})
 			continue
 		}
 		names = append(names, name)
 	}
-	slices.SortFunc(names, func(a, b string) int { return strings.Compare(b, a) })
+	slices.Sort(names)
+	slices.Reverse(names)
+	return names, nil
+}
+
+// sessionNames lists the sessions in the directory of a day, last first, by their names
+// alone: what each is would cost a system call, and who opens it finds out.
+func (s *Store) sessionNames(d *os.File, dir string, problem func(Problem)) ([]string, error) {
+	all, err := d.Readdirnames(-1)
+	if err != nil {
+		return nil, err
+	}
+	names := all[:0]
+	for _, name := range all {
+		if !isID(name) {
+			problem(Problem{path.Join(dir, name), errForeign})
+			continue
+		}
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	slices.Reverse(names)
 	return names, nil
 }
 

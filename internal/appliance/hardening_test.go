@@ -17,7 +17,7 @@ func TestHardening(t *testing.T) {
 		// It changes an attribute of files that belong to subordinate ids.
 		"sandtrap-quota.service": "13",
 		// It reads files that belong to subordinate ids.
-		"sandtrap-layer.service": "12",
+		"sandtrap-layer.service": "13",
 		// It mounts, for everybody.
 		"sandtrap-store.service": "58",
 		// newuidmap is setuid root, and crun makes namespaces.

@@ -1,7 +1,7 @@
 // Package layer reads what a container has written over its image. Podman's overlay
 // driver keeps that in a directory of its own, and nothing else is needed to tell what
 // was added, changed and deleted: no mount, no lock, and none of Podman, which an
-// export of the whole file system keeps busy for a hundred times as long, and which a
+// export of the whole file system keeps busy with all of the image, and which a
 // hostile container can hang when files are asked for one by one.
 //
 // The files belong to subordinate ids, so that only a process with the right to read

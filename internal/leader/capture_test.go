@@ -107,7 +107,7 @@ func TestCaptureKeepsBounds(t *testing.T) {
 	}{
 		"items": {frame.CaptureMessage{Items: 3, FileBytes: 8 << 20, Bytes: 64 << 20, Milliseconds: 20000}, frame.StopItems},
 		"time":  {frame.CaptureMessage{Items: 1000, FileBytes: 8 << 20, Bytes: 64 << 20}, frame.StopTime},
-		"bytes": {frame.CaptureMessage{Items: 1000, FileBytes: 100, Bytes: 150, Milliseconds: 20000}, 0},
+		"bytes": {frame.CaptureMessage{Items: 100000, FileBytes: 100, Bytes: 150, Milliseconds: 20000}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := prepared(t)

@@ -140,7 +140,7 @@ func TestCaptureFails(t *testing.T) {
 			}
 		}, "it lies", "complete"},
 		"hanging leader": {func(st *stage, _ func()) {
-			st.service.Capture.Time = 200 * time.Millisecond
+			st.service.Capture.Time = 4 * time.Second // half of it is the leader's
 			st.podman.items = func(ctx context.Context, _ attach.Captured) (frame.CapturedMessage, error) {
 				<-ctx.Done()
 				return frame.CapturedMessage{}, context.Cause(ctx)

@@ -172,13 +172,13 @@ func TestShowEvents(t *testing.T) {
 	at := func(s string) string {
 		when, err := time.Parse(time.RFC3339, s)
 		ok(t, err)
-		return when.In(time.Local).Format(time.TimeOnly)
+		return when.In(time.Local).Format(time.RFC3339)
 	}
-	want := at("2026-03-31T12:00:01Z") + ` session.open user="ro\x1b[2Jot"` + "\n" +
-		at("2026-03-31T12:00:03Z") + " command.input channel=0 command=id echoed=true\n" +
-		at("2026-03-31T12:00:04Z") + " channel.close\n" +
-		at("2026-04-01T00:00:01Z") + " session.recover recovered_session=" + idClosed + "\n"
-	if code != exitOK || out != want {
+	want := at("2026-03-31T12:00:01Z") + ` session.open: x session=` + idClosed + ` src_ip=192.0.2.1 user="ro\x1b[2Jot"` + "\n" +
+		at("2026-03-31T12:00:03Z") + " command.input: x session=" + idClosed + " src_ip=192.0.2.1 channel=0 command=id echoed=true\n" +
+		at("2026-03-31T12:00:04Z") + " channel.close: x session=" + idClosed + " src_ip=192.0.2.1\n" +
+		at("2026-04-01T00:00:01Z") + " session.recover: x recovered_session=" + idClosed + "\n"
+	if code != exitOK || out != want || !strings.Contains(diagnostics, "skip lines of events-2026-03-31.0002.jsonl") {
 		t.Errorf("show = %d, %s\n%s", code, diagnostics, cmp.Diff(want, out))
 	}
 	_, out, _ = sandtrap(config, "show", "--events", "--format", "json", idClosed)
@@ -186,8 +186,8 @@ func TestShowEvents(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 4 || list[1]["command"] != "id" {
 		t.Errorf("%v: %s", err, out)
 	}
-	write("events-2026-03-31.0002.jsonl", strings.Repeat("x", maxEventLine+1))
-	if code, out, diagnostics := sandtrap(config, "show", "--events", idClosed); code != exitOK || !strings.Contains(diagnostics, "skip the rest of events-2026-03-31.0002.jsonl") || !strings.Contains(out, "channel.close") {
-		t.Errorf("show = %d, %s\n%s", code, diagnostics, out)
+	ok(t, os.RemoveAll(events))
+	if code, _, _ := sandtrap(config, "show", "--events", idClosed); code != exitError {
+		t.Errorf("show without events = %d", code)
 	}
 }

@@ -50,6 +50,7 @@ var Cowrie = []CowrieMapping{
 	{ChannelRequest, "request=window-change", "cowrie.client.size", "Terminal size", cowrieSize},
 	{ChannelRequest, "request=env", "cowrie.client.var", "Environment variable", []CowrieField{{"name", "name", asIs}, {"value", "value", asIs}}},
 	{ExecStart, "", "cowrie.command.input", "CMD", []CowrieField{{"command", "input", asIs}}},
+	{CommandInput, "", "cowrie.command.input", "CMD", []CowrieField{{"command", "input", asIs}}},
 	{TransferFile, "direction=upload", "cowrie.session.file_upload", "File uploaded", []CowrieField{
 		{"path", "filename", asIs}, {"artifact", "outfile", asIs}, {"sha256", "shasum", asIs},
 	}},

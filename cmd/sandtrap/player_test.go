@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -148,6 +149,21 @@ func (v *viewer) cooked(want bool) {
 	}
 }
 
+// stopped waits until the program is, see proc_pid_stat(5).
+func (v *viewer) stopped() {
+	v.Helper()
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", v.cmd.Process.Pid))
+		ok(v.T, err)
+		if strings.Contains(string(b), ") T ") {
+			return
+		}
+		if time.Now().After(deadline) {
+			v.Fatalf("not stopped: %s", b)
+		}
+	}
+}
+
 func TestReplayKeys(t *testing.T) {
 	config := screenplay(t, 20*time.Millisecond, "one ", "m:a", "two\x1b]0;evil\a ", "m:b", "\x1b[31mthree ", "four ")
 	// An hour between the pieces: nothing comes by itself.
@@ -191,6 +207,7 @@ func TestReplayIsSuspended(t *testing.T) {
 	v.press("\x1a")
 	v.await("\x1b[?1049l") // the main screen for the shell
 	v.cooked(true)
+	v.stopped()
 	ok(t, v.cmd.Process.Signal(unix.SIGCONT))
 	v.await(clearScreen + "\x1b[?1049hone ")
 	v.cooked(false)

@@ -77,9 +77,13 @@ func (k *keyboard) suspend() error {
 	if err := k.giveBack(); err != nil {
 		return err
 	}
+	goesOn := make(chan os.Signal, 1)
+	signal.Notify(goesOn, unix.SIGCONT)
+	defer signal.Stop(goesOn)
 	if err := unix.Kill(os.Getpid(), unix.SIGSTOP); err != nil {
 		return fmt.Errorf("stop: %w", err)
 	}
+	<-goesOn // this thread may run on for a moment after the call
 	return k.takeOver()
 }
 

@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/term"
 )
@@ -28,7 +30,8 @@ type showOptions struct {
 	id     string
 	now    time.Time // with the zone that times are shown in
 
-	transcript, files bool // instead of all that is known
+	transcript, files, events bool   // instead of all that is known
+	eventsDir                 string // where event files are
 }
 
 func newShow(g *globals) *cobra.Command {
@@ -50,6 +53,11 @@ is no such session.`,
 		Args: back.args,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.id, o.now = back.id(args), time.Now()
+			loaded, err := config.Load(config.LoadOptions{Path: g.configPath, Environ: os.Environ()})
+			if err != nil {
+				return explain(err, g.err)
+			}
+			o.eventsDir = filepath.Join(loaded.Config.StateDir, "events")
 			return withStore(g, func(s *evidence.Store) error {
 				return runShow(cmd.Context(), s, o, g.out, g.err)
 			})
@@ -59,16 +67,17 @@ is no such session.`,
 	flags.StringVar(&o.format, "format", formatText, "text or json")
 	flags.BoolVar(&o.transcript, "transcript", false, "show what the terminals showed, as plain text, with the times of commands")
 	flags.BoolVar(&o.files, "files", false, "show which files came and went, and which the target had at the end")
+	flags.BoolVar(&o.events, "events", false, "show the session's events")
 	back.addFlags(cmd)
 	return cmd
 }
 
-func runShow(_ context.Context, s *evidence.Store, o showOptions, out, diagnostics io.Writer) error {
+func runShow(ctx context.Context, s *evidence.Store, o showOptions, out, diagnostics io.Writer) error {
 	if o.format != formatText && o.format != formatJSON {
 		return usageError{fmt.Errorf("%q is not a format, want text or json", o.format)}
 	}
-	if o.transcript && o.files {
-		return usageError{errors.New("--transcript and --files do not go together")}
+	if o.transcript && o.files || o.transcript && o.events || o.files && o.events {
+		return usageError{errors.New("--transcript, --files and --events do not go together")}
 	}
 	session, dir, err := findSession(s, o.id, diagnostics)
 	if err != nil {
@@ -79,6 +88,8 @@ func runShow(_ context.Context, s *evidence.Store, o showOptions, out, diagnosti
 		return showTranscript(session, dir, o, out, diagnostics)
 	case o.files:
 		return showFiles(session, dir, o, out, diagnostics)
+	case o.events:
+		return showEvents(ctx, session, o, out, diagnostics)
 	case o.format == formatJSON:
 		return writeIndented(out, struct {
 			evidence.Session

@@ -149,3 +149,45 @@ nonsense
 		t.Errorf("both = %d", code)
 	}
 }
+
+func TestShowEvents(t *testing.T) {
+	dir, config := typedState(t)
+	events := filepath.Join(dir, "../../../../../events")
+	ok(t, os.Mkdir(events, 0o700))
+	line := func(time, event, more string) string {
+		return `{"time":"` + time + `","seq":1,"event":"` + event + `","severity":"notice","message":"x"` + more + "}\n"
+	}
+	ours := `,"session":"` + idClosed + `","src_ip":"192.0.2.1"`
+	write := func(name string, lines ...string) {
+		ok(t, os.WriteFile(filepath.Join(events, name), []byte(strings.Join(lines, "")), 0o600))
+	}
+	write("events-2026-03-31.0001.jsonl", line("2026-03-31T12:00:01Z", "session.open", ours+`,"user":"ro\u001b[2Jot"`),
+		line("2026-03-31T12:00:02Z", "exec.start", `,"session":"`+idOpen+`","command":"`+idClosed+`"`))
+	write("events-2026-03-31.0002.jsonl", line("2026-03-31T12:00:03Z", "command.input", ours+`,"channel":0,"command":"id","echoed":true`), "torn "+idClosed+"\n")
+	write("events-2026-03-31.jsonl", line("2026-03-31T12:00:04Z", "channel.close", ours))
+	write("events-2026-04-01.jsonl", line("2026-04-01T00:00:01Z", "session.recover", `,"recovered_session":"`+idClosed+`"`))
+	write("events-2026-05-01.jsonl", line("2026-05-01T00:00:01Z", "late", ours))
+	write("other.jsonl", line("2026-03-31T12:00:01Z", "other", ours))
+	code, out, diagnostics := sandtrap(config, "show", "--events", idClosed)
+	at := func(s string) string {
+		when, err := time.Parse(time.RFC3339, s)
+		ok(t, err)
+		return when.In(time.Local).Format(time.RFC3339)
+	}
+	want := at("2026-03-31T12:00:01Z") + ` session.open: x session=` + idClosed + ` src_ip=192.0.2.1 user="ro\x1b[2Jot"` + "\n" +
+		at("2026-03-31T12:00:03Z") + " command.input: x session=" + idClosed + " src_ip=192.0.2.1 channel=0 command=id echoed=true\n" +
+		at("2026-03-31T12:00:04Z") + " channel.close: x session=" + idClosed + " src_ip=192.0.2.1\n" +
+		at("2026-04-01T00:00:01Z") + " session.recover: x recovered_session=" + idClosed + "\n"
+	if code != exitOK || out != want || !strings.Contains(diagnostics, "skip lines of events-2026-03-31.0002.jsonl") {
+		t.Errorf("show = %d, %s\n%s", code, diagnostics, cmp.Diff(want, out))
+	}
+	_, out, _ = sandtrap(config, "show", "--events", "--format", "json", idClosed)
+	var list []map[string]any
+	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 4 || list[1]["command"] != "id" {
+		t.Errorf("%v: %s", err, out)
+	}
+	ok(t, os.RemoveAll(events))
+	if code, _, _ := sandtrap(config, "show", "--events", idClosed); code != exitError {
+		t.Errorf("show without events = %d", code)
+	}
+}

@@ -13,12 +13,6 @@ import (
 	"github.com/sandtrap/sandtrap/internal/term"
 )
 
-// captureFile lists what was found in the target at the end, one JSON object a line.
-const captureFile = "capture.jsonl"
-
-// maxCaptureLine bounds a line of it, in bytes.
-const maxCaptureLine = 1 << 20
-
 // sessionFile is one file in the JSON form: one that was transferred, or that the target
 // had at the end.
 type sessionFile struct {
@@ -27,22 +21,10 @@ type sessionFile struct {
 	Captured json.RawMessage `json:"captured,omitempty"`
 }
 
-// captured is what the text form tells of a line of captureFile.
-type captured struct {
-	Kind   string        `json:"kind"`
-	Where  string        `json:"where"`
-	Path   evidence.Text `json:"path"`
-	Change string        `json:"change"`
-	SHA256 string        `json:"sha256"`
-	Size   int64         `json:"size"`
-	Type   string        `json:"type"`
-	Reason string        `json:"reason"`
-}
-
 // fileWriter writes files in one of the formats.
 type fileWriter interface {
 	transfer(channel int, t evidence.Transfer) error
-	captured(c captured, line []byte) error
+	captured(e *evidence.CaptureEntry, line []byte) error
 	omitted(channel, n int) error
 	end() error
 }
@@ -72,46 +54,24 @@ func showFiles(s evidence.Session, dir string, o showOptions, out, diagnostics i
 	return errors.Join(w.end(), buffered.Flush())
 }
 
-// readCapture reads captureFile, if there is one. Lines that it cannot read are named.
+// readCapture tells what was captured. Lines that it cannot read are named.
 func readCapture(dir string, w fileWriter, diagnostics io.Writer) error {
 	root, err := os.OpenRoot(dir)
 	if err != nil {
 		return fmt.Errorf("open session directory: %w", err)
 	}
 	defer root.Close()
-	st, err := root.Lstat(captureFile)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return nil
-	case err != nil:
-		return fmt.Errorf("read captured files: %w", err)
-	case !st.Mode().IsRegular():
-		return fmt.Errorf("read captured files: %s is no regular file", captureFile)
-	}
-	f, err := root.Open(captureFile)
-	if err != nil {
-		return fmt.Errorf("read captured files: %w", err)
-	}
-	defer f.Close()
-	sc := bufio.NewScanner(f)
-	sc.Buffer(nil, maxCaptureLine)
-	for n := 1; sc.Scan(); n++ {
-		var c captured
-		if err := json.Unmarshal(sc.Bytes(), &c); err != nil {
-			fmt.Fprintf(diagnostics, "sandtrap: skip line %d of %s: %s\n", n, captureFile, term.Printable(err.Error()))
-			continue
+	var failed error
+	err = evidence.ReadCapture(root, func(e *evidence.CaptureEntry, line []byte) bool {
+		if e.Path == "" || e.SHA256 == "" && e.Kind != "file" {
+			return true // a process, a socket, a directory
 		}
-		if c.Path == "" || c.SHA256 == "" && c.Kind != "file" {
-			continue // a process, a socket, a directory
-		}
-		if err := w.captured(c, sc.Bytes()); err != nil {
-			return err
-		}
-	}
-	if err := sc.Err(); err != nil {
-		return fmt.Errorf("read captured files: %w", err)
-	}
-	return nil
+		failed = w.captured(e, line)
+		return failed == nil
+	}, func(n int, err error) {
+		fmt.Fprintf(diagnostics, "sandtrap: skip line %d of %s: %s\n", n, evidence.CaptureFile, term.Printable(err.Error()))
+	})
+	return errors.Join(failed, err)
 }
 
 // textFiles is the form for people.
@@ -147,7 +107,7 @@ func (t *textFiles) transfer(_ int, f evidence.Transfer) error {
 	return t.line(at, f.Direction, byteWords(f.Size), hash, name)
 }
 
-func (t *textFiles) captured(c captured, _ []byte) error {
+func (t *textFiles) captured(c *evidence.CaptureEntry, _ []byte) error {
 	what := c.Change
 	if what == "" {
 		what = c.Where
@@ -162,7 +122,11 @@ func (t *textFiles) captured(c captured, _ []byte) error {
 	if c.Reason != "" {
 		name += " (" + term.Safe(c.Reason) + ")"
 	}
-	return t.line("-", what, byteWords(c.Size), hash, name)
+	size := "-"
+	if c.Size != nil {
+		size = byteWords(*c.Size)
+	}
+	return t.line("-", what, size, hash, name)
 }
 
 func (t *textFiles) omitted(channel, n int) error {
@@ -179,7 +143,7 @@ func (j *jsonFiles) transfer(channel int, f evidence.Transfer) error {
 	return j.list.add(sessionFile{Channel: &channel, Transfer: &f})
 }
 
-func (j *jsonFiles) captured(_ captured, line []byte) error {
+func (j *jsonFiles) captured(_ *evidence.CaptureEntry, line []byte) error {
 	return j.list.add(sessionFile{Captured: line})
 }
 

@@ -121,7 +121,7 @@ func TestShowFiles(t *testing.T) {
 nonsense
 {"kind":"file","where":"tmpfs","path":{"base64":"L3RtcC//"},"size":1,"reason":"too large"}
 `, 7)
-	ok(t, os.WriteFile(filepath.Join(dir, captureFile), []byte(captured), 0o600))
+	ok(t, os.WriteFile(filepath.Join(dir, evidence.CaptureFile), []byte(captured), 0o600))
 	code, out, diagnostics := sandtrap(config, "show", "--files", idClosed)
 	want := []string{
 		"TIME      WHAT            SIZE  SHA-256 ", "  upload       2.9 KiB  " + strings.Repeat("ab", 32) + `  /tmp/x\n`,
@@ -140,8 +140,8 @@ nonsense
 	if err := json.Unmarshal([]byte(out), &list); err != nil || len(list) != 3 || list[0]["name"] != "/tmp/x\n" || list[0]["channel"] != 1.0 || list[1]["captured"].(map[string]any)["size"] != 12.0 {
 		t.Errorf("%v: %s", err, out)
 	}
-	ok(t, os.Remove(filepath.Join(dir, captureFile)))
-	ok(t, os.Symlink("/etc/passwd", filepath.Join(dir, captureFile)))
+	ok(t, os.Remove(filepath.Join(dir, evidence.CaptureFile)))
+	ok(t, os.Symlink("/etc/passwd", filepath.Join(dir, evidence.CaptureFile)))
 	if code, _, diagnostics := sandtrap(config, "show", "--files", idClosed); code != exitError || !strings.Contains(diagnostics, "no regular file") {
 		t.Errorf("show = %d, %s", code, diagnostics)
 	}

@@ -1,10 +1,15 @@
 package evidence
 
 import (
+	"bufio"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
 	"path"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -65,6 +70,99 @@ func (d *Dir) CreateCapture() (*os.File, error) {
 		return nil, fmt.Errorf("make %s: %w", CaptureFile, err)
 	}
 	return f, nil
+}
+
+// Bounds of what is read of a CaptureFile, in bytes.
+const (
+	maxCapture     = 256 << 20
+	maxCaptureLine = 1 << 20
+)
+
+// ReadCapture calls visit with the entries of the CaptureFile in a session's directory,
+// and with their lines, until it returns false. None is no error. Lines that are no
+// entries go to bad, which may be nil, with their number.
+func ReadCapture(root *os.Root, visit func(e *CaptureEntry, line []byte) bool, bad func(n int, err error)) error {
+	st, err := root.Lstat(CaptureFile)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err == nil && !st.Mode().IsRegular():
+		err = errors.New("no regular file")
+	}
+	var f *os.File
+	if err == nil {
+		f, err = root.Open(CaptureFile)
+	}
+	if err != nil {
+		return fmt.Errorf("read %s: %w", CaptureFile, err)
+	}
+	defer f.Close()
+	if err := readCapture(f, visit, bad); err != nil {
+		return fmt.Errorf("read %s: %w", CaptureFile, err)
+	}
+	return nil
+}
+
+func readCapture(r io.Reader, visit func(*CaptureEntry, []byte) bool, bad func(int, error)) error {
+	limited := &io.LimitedReader{R: r, N: maxCapture}
+	lines := bufio.NewScanner(limited)
+	lines.Buffer(nil, maxCaptureLine)
+	for n := 1; lines.Scan(); n++ {
+		var e CaptureEntry
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil {
+			if bad != nil {
+				bad(n, err)
+			}
+			continue
+		}
+		if !visit(&e, lines.Bytes()) {
+			return nil
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return err
+	}
+	if limited.N == 0 {
+		return fmt.Errorf("more than %d bytes", maxCapture)
+	}
+	return nil
+}
+
+// ArtifactsOf returns the hashes of what the session in a directory below the state
+// directory brought or left, each once.
+func (s *Store) ArtifactsOf(dir string) ([]string, error) {
+	d, err := s.openDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer d.Close()
+	session, err := load(d.root, d.id)
+	if err != nil {
+		return nil, fmt.Errorf("read session %s: %w", d.id, err)
+	}
+	return Artifacts(d.root, session)
+}
+
+// Artifacts returns the hashes of what a session brought or left, each once. root is its
+// directory.
+func Artifacts(root *os.Root, s Session) ([]string, error) {
+	var hashes []string
+	add := func(hash string) {
+		if IsHash(hash) {
+			hashes = append(hashes, hash)
+		}
+	}
+	for _, c := range s.Channels {
+		for _, t := range c.Transfers {
+			add(t.Artifact)
+		}
+	}
+	err := ReadCapture(root, func(e *CaptureEntry, _ []byte) bool {
+		add(e.SHA256)
+		return true
+	}, nil)
+	slices.Sort(hashes)
+	return slices.Compact(hashes), err
 }
 
 // fewArtifacts is up to how many are brought to the disk one by one.

@@ -1,77 +1,30 @@
 package index
 
 import (
-	"bufio"
-	"encoding/json"
-	"errors"
 	"fmt"
-	"io"
-	"io/fs"
 	"os"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
-// captureFile lists what was found in a target after its session, one JSON object a
-// line.
-const captureFile = "capture.jsonl"
+// maxCaptureFiles bounds what is taken of a session's capture.
+const maxCaptureFiles = 100_000
 
-// Bounds of what is read of it.
-const (
-	maxCapture      = 64 << 20 // bytes
-	maxCaptureLine  = 256 << 10
-	maxCaptureFiles = 100_000
-)
-
-// captured are the files of a session's capture.jsonl, if it has one. Lines that are no
-// file's, or are not understood, are passed over; the error tells of such as are beyond
-// the bounds.
-func captured(root *os.Root) ([]File, error) {
-	st, err := root.Lstat(captureFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, nil
-	}
-	if err == nil && !st.Mode().IsRegular() {
-		err = errors.New("no regular file")
-	}
-	var f *os.File
-	if err == nil {
-		f, err = root.Open(captureFile)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", captureFile, err)
-	}
-	defer f.Close()
-	files, err := readCaptured(f)
-	if err != nil {
-		return files, fmt.Errorf("read %s: %w", captureFile, err)
-	}
-	return files, nil
-}
-
-func readCaptured(r io.Reader) ([]File, error) {
-	limited := &io.LimitedReader{R: r, N: maxCapture}
-	lines := bufio.NewScanner(limited)
-	lines.Buffer(nil, maxCaptureLine)
-	var files []File
-	for lines.Scan() {
-		var line struct {
-			SHA256 string        `json:"sha256"`
-			Path   evidence.Text `json:"path"`
+// captured are the files that were captured of a session's target. The error tells of
+// such as are beyond the bounds.
+func captured(root *os.Root) (files []File, err error) {
+	many := false
+	err = evidence.ReadCapture(root, func(e *evidence.CaptureEntry, _ []byte) bool {
+		if !isHash(e.SHA256) {
+			return true
 		}
-		if json.Unmarshal(lines.Bytes(), &line) != nil || !isHash(line.SHA256) {
-			continue
+		if many = len(files) == maxCaptureFiles; !many {
+			files = append(files, File{SHA256: e.SHA256, Name: cut(string(e.Path))})
 		}
-		if len(files) == maxCaptureFiles {
-			return files, fmt.Errorf("more than %d files", maxCaptureFiles)
-		}
-		files = append(files, File{SHA256: line.SHA256, Name: cut(string(line.Path))})
+		return !many
+	}, nil)
+	if many {
+		err = fmt.Errorf("read %s: more than %d files", evidence.CaptureFile, maxCaptureFiles)
 	}
-	if err := lines.Err(); err != nil {
-		return files, err
-	}
-	if limited.N == 0 {
-		return files, fmt.Errorf("more than %d bytes", maxCapture)
-	}
-	return files, nil
+	return files, err
 }

@@ -27,7 +27,7 @@ func indexed(t testing.TB, r *rand.Rand, n int) (*evidence.Store, string) {
 		if r.IntN(3) == 0 { // something is found in the target, later
 			d, err := store.OpenDir(dir)
 			ok(t, err)
-			ok(t, d.Root().WriteFile(captureFile, fmt.Appendf(nil, "{\"sha256\":%q,\"path\":\"later\"}\n", hash(r)), 0o640))
+			ok(t, d.Root().WriteFile(evidence.CaptureFile, fmt.Appendf(nil, "{\"sha256\":%q,\"path\":\"later\"}\n", hash(r)), 0o640))
 			d.Close()
 			dirs = append(dirs, dir)
 		}
@@ -154,12 +154,22 @@ func FuzzDecode(f *testing.F) {
 	})
 }
 
+// capturedIn are the files of a capture with this content.
+func capturedIn(t *testing.T, root *os.Root, content []byte) ([]File, error) {
+	t.Helper()
+	ok(t, root.WriteFile(evidence.CaptureFile, content, 0o600))
+	return captured(root)
+}
+
 // FuzzCaptured: lines of a target's are bounded and never fail.
 func FuzzCaptured(f *testing.F) {
 	f.Add([]byte(`{"kind":"file","path":"/tmp/x","sha256":"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}`))
 	f.Add([]byte("{\"path\":{\"base64\":\"/w==\"}}\n\n[]\nnull\n"))
 	f.Fuzz(func(t *testing.T, p []byte) {
-		files, _ := readCaptured(bytes.NewReader(p))
+		root, err := os.OpenRoot(t.TempDir())
+		ok(t, err)
+		defer root.Close()
+		files, _ := capturedIn(t, root, p)
 		for _, f := range files {
 			if !isHash(f.SHA256) || len(f.Name) > maxWords {
 				t.Errorf("%+v", f)
@@ -170,11 +180,14 @@ func FuzzCaptured(f *testing.F) {
 
 // TestCaptureBounds: what is too long is said.
 func TestCaptureBounds(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	ok(t, err)
+	defer root.Close()
 	line := "{\"sha256\":\"" + strings.Repeat("ab", 32) + "\"}\n"
-	if files, err := readCaptured(strings.NewReader(line + strings.Repeat("x", maxCaptureLine+1))); len(files) != 1 || err == nil {
+	if files, err := capturedIn(t, root, []byte(line+strings.Repeat("x", 2<<20))); len(files) != 1 || err == nil {
 		t.Errorf("%d files, %v", len(files), err)
 	}
-	if files, err := readCaptured(strings.NewReader(strings.Repeat(line, maxCaptureFiles+1))); len(files) != maxCaptureFiles || err == nil {
+	if files, err := capturedIn(t, root, []byte(strings.Repeat(line, maxCaptureFiles+1))); len(files) != maxCaptureFiles || err == nil {
 		t.Errorf("%d files, %v", len(files), err)
 	}
 }

@@ -103,7 +103,7 @@ func save(t testing.TB, d *evidence.Dir, s evidence.Session, capture string) {
 	t.Helper()
 	ok(t, d.Save(s))
 	if capture != "" {
-		f, err := d.Root().Create(captureFile)
+		f, err := d.Root().Create(evidence.CaptureFile)
 		ok(t, err)
 		_, err = f.WriteString(capture)
 		ok(t, err)

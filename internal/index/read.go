@@ -46,7 +46,7 @@ func currentStamp(store *evidence.Store, dir string) uint64 {
 // replaced or written once, so size and time tell.
 func stampOf(root *os.Root) uint64 {
 	h := fnv.New64a()
-	for _, name := range []string{sessionFile, captureFile} {
+	for _, name := range []string{sessionFile, evidence.CaptureFile} {
 		var b [16]byte
 		st, err := root.Lstat(name)
 		if err == nil {

@@ -6,7 +6,6 @@
 package seal
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -14,7 +13,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/hiddeco/sshsig"
@@ -259,19 +257,11 @@ func (s *Sealer) signSums(d *evidence.Dir, e Entry) error {
 // artifactsOf lists the artifacts that a session names, those that are there and those
 // that are not.
 func artifactsOf(state, dir *os.Root, session evidence.Session) (found, missing []string, err error) {
-	named := make(map[string]bool)
-	for _, c := range session.Channels {
-		for _, t := range c.Transfers {
-			named[t.Artifact] = true
-		}
-	}
-	if err := captured(dir, named); err != nil {
+	named, err := evidence.Artifacts(dir, session)
+	if err != nil {
 		return nil, nil, err
 	}
-	for hash := range named {
-		if !isHash(hash) {
-			continue
-		}
+	for _, hash := range named {
 		switch _, err := state.Lstat(evidence.ArtifactPath(hash)); {
 		case err == nil:
 			found = append(found, hash)
@@ -281,41 +271,7 @@ func artifactsOf(state, dir *os.Root, session evidence.Session) (found, missing 
 			missing = append(missing, hash)
 		}
 	}
-	slices.Sort(found)
-	slices.Sort(missing)
 	return found, missing[:min(len(missing), maxMissing)], nil
-}
-
-// captureFile lists what was found in the container at the end, an object a line.
-const captureFile = "capture.jsonl"
-
-// maxCaptured bounds a line of it, in bytes.
-const maxCaptured = 1 << 20
-
-// captured adds the artifacts of captureFile, if there is one.
-func captured(dir *os.Root, named map[string]bool) error {
-	f, err := openRegular(dir, captureFile)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, maxCaptured)
-	for lines.Scan() && len(named) < maxFiles {
-		var one struct {
-			SHA256 string `json:"sha256"`
-		}
-		if bytes.Contains(lines.Bytes(), []byte(`"sha256"`)) && json.Unmarshal(lines.Bytes(), &one) == nil {
-			named[one.SHA256] = true
-		}
-	}
-	if err := lines.Err(); err != nil && !errors.Is(err, bufio.ErrTooLong) {
-		return err
-	}
-	return nil
 }
 
 // put puts a file in the place of another, whole and on disk but for its name.

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path"
 	"slices"
 	"time"
@@ -108,17 +107,6 @@ func (s *Store) ArtifactUsages(ctx context.Context) ([]ArtifactUsage, error) {
 	return all, nil
 }
 
-// RemoveArtifact removes an artifact. One that is not there is no error.
-func (s *Store) RemoveArtifact(sha256 string) error {
-	if !IsHash(sha256) {
-		return fmt.Errorf("remove artifact: %q is no hash", sha256)
-	}
-	if err := s.root.Remove(ArtifactPath(sha256)); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return fmt.Errorf("remove artifact: %w", err)
-	}
-	return nil
-}
-
 // Artifacts returns the hashes of what a session brought, each once.
 func (s Session) Artifacts() []string {
 	var hashes []string
@@ -131,4 +119,14 @@ func (s Session) Artifacts() []string {
 	}
 	slices.Sort(hashes)
 	return slices.Compact(hashes)
+}
+
+// Brought returns when an artifact was brought last. The error wraps fs.ErrNotExist
+// where it is gone.
+func (s *Store) Brought(sha256 string) (time.Time, error) {
+	st, err := s.root.Lstat(ArtifactPath(sha256))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("look at artifact: %w", err)
+	}
+	return st.ModTime(), nil
 }

@@ -29,7 +29,7 @@ func AddSession(b *Bag, state *os.Root, dir string, s evidence.Session) (missing
 	if err != nil {
 		return nil, fmt.Errorf("export session %s: %w", s.ID, err)
 	}
-	for _, hash := range artifacts(s) {
+	for _, hash := range s.Artifacts() {
 		name := evidence.ArtifactPath(hash)
 		switch err := addFile(b, state, name); {
 		case errors.Is(err, fs.ErrNotExist):
@@ -39,21 +39,6 @@ func AddSession(b *Bag, state *os.Root, dir string, s evidence.Session) (missing
 		}
 	}
 	return missing, nil
-}
-
-// artifacts are the hashes of what a session brought, each once.
-func artifacts(s evidence.Session) []string {
-	var hashes []string
-	seen := make(map[string]bool)
-	for _, c := range s.Channels {
-		for _, t := range c.Transfers {
-			if evidence.IsHash(t.Artifact) && !seen[t.Artifact] {
-				seen[t.Artifact] = true
-				hashes = append(hashes, t.Artifact)
-			}
-		}
-	}
-	return hashes
 }
 
 func addFile(b *Bag, state *os.Root, name string) error {

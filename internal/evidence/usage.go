@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"slices"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -57,7 +56,7 @@ func (s *Store) usage(dir string) (Usage, error) {
 		if err != nil {
 			return err
 		}
-		u.Pinned = u.Pinned || name == path.Join(dir, pinFile)
+		u.Pinned = u.Pinned || name == path.Join(dir, PinFile)
 		if !d.Type().IsRegular() {
 			return nil
 		}
@@ -105,20 +104,6 @@ func (s *Store) ArtifactUsages(ctx context.Context) ([]ArtifactUsage, error) {
 		return all, fmt.Errorf("measure artifacts: %w", err)
 	}
 	return all, nil
-}
-
-// Artifacts returns the hashes of what a session brought, each once.
-func (s Session) Artifacts() []string {
-	var hashes []string
-	for _, c := range s.Channels {
-		for _, t := range c.Transfers {
-			if IsHash(t.Artifact) {
-				hashes = append(hashes, t.Artifact)
-			}
-		}
-	}
-	slices.Sort(hashes)
-	return slices.Compact(hashes)
 }
 
 // Brought returns when an artifact was brought last. The error wraps fs.ErrNotExist

@@ -93,10 +93,21 @@ func TestArtifactUsages(t *testing.T) {
 	}
 }
 
-func TestSessionArtifacts(t *testing.T) {
-	a, b := strings.Repeat("a", 64), strings.Repeat("b", 64)
+func TestArtifactsOfASession(t *testing.T) {
+	root, err := os.OpenRoot(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	a, b, c := strings.Repeat("a", 64), strings.Repeat("b", 64), strings.Repeat("c", 64)
 	s := Session{Channels: []Channel{{Transfers: []Transfer{{Artifact: b}, {Artifact: a}, {Artifact: "../x"}, {}}}, {Transfers: []Transfer{{Artifact: a}}}}}
-	if got := s.Artifacts(); !slices.Equal(got, []string{a, b}) {
-		t.Errorf("got %q", got)
+	if got, err := Artifacts(root, s); err != nil || !slices.Equal(got, []string{a, b}) {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if err := root.WriteFile(CaptureFile, []byte("{\"sha256\":\""+c+"\"}\n{\"sha256\":\""+a+"\"}\n{\"kind\":\"process\"}\nno entry\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Artifacts(root, s); err != nil || !slices.Equal(got, []string{a, b, c}) {
+		t.Errorf("got %q, %v", got, err)
 	}
 }

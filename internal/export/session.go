@@ -29,7 +29,16 @@ func AddSession(b *Bag, state *os.Root, dir string, s evidence.Session) (missing
 	if err != nil {
 		return nil, fmt.Errorf("export session %s: %w", s.ID, err)
 	}
-	for _, hash := range s.Artifacts() {
+	root, err := state.OpenRoot(dir)
+	if err != nil {
+		return nil, fmt.Errorf("export session %s: %w", s.ID, err)
+	}
+	defer root.Close()
+	hashes, err := evidence.Artifacts(root, s)
+	if err != nil {
+		return nil, fmt.Errorf("export session %s: %w", s.ID, err)
+	}
+	for _, hash := range hashes {
 		name := evidence.ArtifactPath(hash)
 		switch err := addFile(b, state, name); {
 		case errors.Is(err, fs.ErrNotExist):

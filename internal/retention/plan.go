@@ -16,10 +16,10 @@ type Bounds struct {
 
 // Item is a piece of evidence.
 type Item struct {
-	Name  string
-	Time  time.Time // what its age counts from
-	Bytes int64     // on disk
-	Held  bool      // it may not be removed, whatever the bounds; it counts all the same
+	Name  string    `json:"name"`
+	Time  time.Time `json:"time"`  // what its age counts from
+	Bytes int64     `json:"bytes"` // on disk
+	Held  bool      `json:"-"`     // it may not be removed, whatever the bounds; it counts all the same
 }
 
 // Reason is why something is removed: one of our words.
@@ -35,7 +35,7 @@ const (
 // Removal is an item that has to go.
 type Removal struct {
 	Item
-	Reason Reason
+	Reason Reason `json:"reason"`
 }
 
 // Plan returns what has to go, the oldest first: all that is too old, then as much of

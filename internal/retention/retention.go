@@ -1,6 +1,7 @@
 package retention
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -17,9 +18,10 @@ type Policy struct {
 }
 
 // Remover removes evidence so that nobody takes it for lost.
-type Remover interface {
-	Remove(session, reason string) error
-	RemoveArtifact(sha256, reason string) error
+type Remover struct {
+	// Sessions calls done with what came of each.
+	Sessions func(ctx context.Context, sessions []Removal, done func(Removal, error)) error
+	Artifact func(sha256, reason string) error
 }
 
 // Result is what goes, or would, and what there is.
@@ -28,7 +30,8 @@ type Result struct {
 	Artifacts []Removal `json:"artifacts"`
 	// What there was before, and how much of it may not be removed: sessions that go on,
 	// what is pinned and what that has brought.
-	AllSessions, AllArtifacts Total
+	AllSessions  Total `json:"all_sessions"`
+	AllArtifacts Total `json:"all_artifacts"`
 }
 
 // Total sums items up.
@@ -83,40 +86,49 @@ func Preview(ctx context.Context, store *evidence.Store, p Policy, now time.Time
 	return r, nil
 }
 
-// Run removes what is beyond the bounds. The result has what was removed; the error
-// joins what could not be, and is tried by the next run.
+// Run removes what is beyond the bounds. The result has what was removed; the error says
+// what could not be, which the next run tries again.
 func Run(ctx context.Context, store *evidence.Store, remover Remover, p Policy, now time.Time) (Result, error) {
 	r, err := Preview(ctx, store, p, now)
 	if err != nil {
 		return Result{}, fmt.Errorf("plan what to remove: %w", err)
 	}
-	var errs [2]error
-	r.Sessions, errs[0] = remove(ctx, r.Sessions, func(i Item, why string) error { return remover.Remove(i.Name, why) })
-	r.Artifacts, errs[1] = remove(ctx, r.Artifacts, func(i Item, why string) error {
-		if again, err := store.Brought(i.Name); err != nil || again.After(i.Time) {
-			return errors.Join(err, errAgain)
+	var sessions, artifacts outcome
+	err = remover.Sessions(ctx, r.Sessions, sessions.note)
+	for _, one := range r.Artifacts {
+		if ctx.Err() != nil {
+			break
 		}
-		return remover.RemoveArtifact(i.Name, why)
-	})
-	return r, errors.Join(errs[:]...)
+		if again, lost := store.Brought(one.Name); lost != nil || again.After(one.Time) {
+			continue // it is gone, or was brought again
+		}
+		artifacts.note(one, remover.Artifact(one.Name, string(one.Reason)))
+	}
+	r.Sessions, r.Artifacts = sessions.removed, artifacts.removed
+	return r, errors.Join(err, sessions.failure("sessions"), artifacts.failure("artifacts"), ctx.Err())
 }
 
-// errAgain means that an artifact was brought again meanwhile, so that it stays.
-var errAgain = fmt.Errorf("brought again: %w", fs.ErrNotExist)
+// outcome is what came of removals.
+type outcome struct {
+	removed []Removal
+	failed  int
+	first   error
+}
 
-// remove returns what was removed of plan.
-func remove(ctx context.Context, plan []Removal, do func(Item, string) error) (done []Removal, err error) {
-	done = []Removal{}
-	for _, r := range plan {
-		if ctx.Err() != nil {
-			return done, errors.Join(err, ctx.Err())
-		}
-		switch failed := do(r.Item, string(r.Reason)); {
-		case failed == nil:
-			done = append(done, r)
-		case !errors.Is(failed, fs.ErrNotExist): // somebody else was faster
-			err = errors.Join(err, failed)
-		}
+func (o *outcome) note(one Removal, err error) {
+	switch {
+	case err == nil:
+		o.removed = append(o.removed, one)
+	case !errors.Is(err, fs.ErrNotExist): // else somebody was faster
+		o.failed++
+		o.first = cmp.Or(o.first, err)
 	}
-	return done, err
+}
+
+// failure tells what could not be removed by one example.
+func (o *outcome) failure(what string) error {
+	if o.failed == 0 {
+		return nil
+	}
+	return fmt.Errorf("%d %s could not be removed, such as: %w", o.failed, what, o.first)
 }

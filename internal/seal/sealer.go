@@ -221,18 +221,44 @@ func (s *Sealer) failed(ctx context.Context, id, dir string, err error) {
 	s.events.Bind(event.Identity{Session: id}).Emit(event.SessionFail, event.F("stage", "seal"), event.F("error", err.Error()))
 }
 
-// Remove removes a sealed session for a reason, one of our words. The chain says so
-// first: a session that is missing without such an entry was lost. The error wraps
-// fs.ErrNotExist where it is gone already.
-func (s *Sealer) Remove(id, reason string) error {
-	dir, err := evidence.PathOf(id)
-	if err != nil {
-		return fmt.Errorf("remove session: %w", err)
+// Removal names a session to remove, and the reason, one of our words.
+type Removal struct{ Session, Reason string }
+
+// Remove removes a sealed session, see RemoveAll.
+func (s *Sealer) Remove(id, reason string) (err error) {
+	failed := s.RemoveAll(context.Background(), []Removal{{id, reason}}, func(_ Removal, e error) { err = e })
+	return errors.Join(failed, err)
+}
+
+// RemoveAll removes sealed sessions, one after the other, and calls done with what came
+// of each. The chain says so first: a session that is missing without such an entry was
+// lost. An error of one wraps fs.ErrNotExist where it is gone already; that of all says
+// why none was tried, or not the rest.
+func (s *Sealer) RemoveAll(ctx context.Context, removals []Removal, done func(Removal, error)) error {
+	ids := make([]string, len(removals))
+	for i, r := range removals {
+		ids[i] = r.Session
 	}
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	if err := s.remove(id, dir, reason); err != nil {
-		return fmt.Errorf("remove session %s: %w", id, err)
+	known, err := s.chain.find(ids...) // all of it is read, once
+	s.mu.Unlock()
+	if err != nil {
+		return fmt.Errorf("remove sessions: %w", err)
+	}
+	for _, r := range removals {
+		if ctx.Err() != nil {
+			return fmt.Errorf("remove sessions: %w", ctx.Err())
+		}
+		dir, err := evidence.PathOf(r.Session)
+		if err == nil {
+			s.mu.Lock() // what has ended meanwhile gets its seal in between
+			err = s.remove(r, dir, known[r.Session])
+			s.mu.Unlock()
+		}
+		if err != nil {
+			err = fmt.Errorf("remove session %s: %w", r.Session, err)
+		}
+		done(r, err)
 	}
 	return nil
 }
@@ -240,35 +266,27 @@ func (s *Sealer) Remove(id, reason string) error {
 // ErrNotSealed means that a session cannot be removed yet.
 var ErrNotSealed = errors.New("the session is not sealed")
 
-func (s *Sealer) remove(id, dir, reason string) error {
-	if !s.exists(dir) {
+func (s *Sealer) remove(r Removal, dir string, before found) error {
+	switch {
+	case !s.exists(dir):
 		return fs.ErrNotExist
-	}
-	if !s.store.Sealed(dir) {
+	case !s.store.Sealed(dir), before.hash == "": // without an entry it was put there
 		return ErrNotSealed
 	}
-	all, err := s.chain.find(id)
-	if err != nil {
-		return err
-	}
-	before := all[id].entry
-	if all[id].hash == "" {
-		return ErrNotSealed // it was put there
-	}
-	if before.Action == ActionSeal {
+	if before.entry.Action == ActionSeal {
 		e, hash, err := s.chain.append(s.key, func(position) (Entry, error) {
-			return Entry{Time: s.now().UTC(), Action: ActionRemove, Session: id, SHA256: before.SHA256, Reason: reason}, nil
+			return Entry{Time: s.now().UTC(), Action: ActionRemove, Session: r.Session, SHA256: before.entry.SHA256, Reason: r.Reason}, nil
 		})
 		if err != nil {
 			return err
 		}
-		s.events.Bind(event.Identity{Session: id}).Emit(event.SessionRemove, event.F("reason", reason), event.F("sequence", e.Sequence),
+		s.events.Bind(event.Identity{Session: r.Session}).Emit(event.SessionRemove, event.F("reason", r.Reason), event.F("sequence", e.Sequence),
 			event.F("sha256", e.SHA256), event.F("chain_sha256", hash))
 		if err := s.reached("remove-chain"); err != nil {
 			return err
 		}
 	}
-	return s.clear(id, dir)
+	return s.clear(r.Session, dir)
 }
 
 // trashDir holds what is being removed, out of the way of whoever reads.

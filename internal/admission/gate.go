@@ -251,7 +251,6 @@ func (l *Limits) source(addr netip.Addr) netip.Prefix {
 type Status struct {
 	Connections, Startups int // open; of these, not logged in
 	Sources               int // with an open connection
-	Remembered            int // sources with a penalty or a used rate
 	Admitted              uint64
 	Refused               map[Reason]uint64
 	Forgotten             uint64 // sources of which the memory had no room to remember anything
@@ -259,7 +258,7 @@ type Status struct {
 }
 
 // Status returns what the gate has done since it was made.
-func (g *Gate) Status(now time.Time) Status {
+func (g *Gate) Status() Status {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	refused := make(map[Reason]uint64, len(g.refused))
@@ -267,7 +266,15 @@ func (g *Gate) Status(now time.Time) Status {
 		refused[reason] = n
 	}
 	return Status{
-		Connections: g.open.connections, Startups: g.open.startups, Sources: len(g.sources), Remembered: g.memory.Len(now.Sub(g.made)),
+		Connections: g.open.connections, Startups: g.open.startups, Sources: len(g.sources),
 		Admitted: g.admitted, Refused: refused, Forgotten: g.memory.forgotten, Allow: g.limits.Allow.Len(), Deny: g.limits.Deny.Len(),
 	}
+}
+
+// Remembered is the number of sources with a penalty or a used rate. It looks through the
+// whole memory.
+func (g *Gate) Remembered(now time.Time) int {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return g.memory.Len(now.Sub(g.made))
 }

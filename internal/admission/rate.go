@@ -95,18 +95,6 @@ func ParseStartups(text string) (Startups, error) {
 	return Startups{Start: n[0], Rate: n[1], Full: n[2]}, nil
 }
 
-// ParseMost reads a number of connections; none is 0, no bound.
-func ParseMost(text string) (int, error) {
-	if text == none {
-		return 0, nil
-	}
-	n, err := number(text)
-	if err != nil || n < 1 || n > maxStartups {
-		return 0, fmt.Errorf("is not a number from 1 to %d, or none", maxStartups)
-	}
-	return n, nil
-}
-
 // ParseNetBlockSize reads PerSourceNetBlockSize of sshd_config(5): the bits of IPv4 and
 // of IPv6 addresses.
 func ParseNetBlockSize(text string) (v4, v6 int, err error) {

@@ -262,6 +262,15 @@ func (l *loader) order(a, b Problem) int {
 	return a.Origin.Line - b.Origin.Line
 }
 
+// Take returns a configuration with the values that another has of some keys.
+func Take(into, from Config, paths []string) Config {
+	for _, path := range paths {
+		k := byPath[path]
+		reflect.ValueOf(&into).Elem().FieldByIndex(k.index).Set(reflect.ValueOf(from).FieldByIndex(k.index))
+	}
+	return into
+}
+
 // Diff returns the paths of the keys whose values differ, sorted.
 func Diff(before, after Config) []string {
 	var changed []string

@@ -25,7 +25,7 @@ const exceeded = "Exceeded MaxStartups\r\n"
 // empties waits until nobody is connected: a place is free right after the event.
 func (f *fixture) empties() {
 	f.t.Helper()
-	for f.server.cfg.Admission.Status(time.Now()).Connections > 0 {
+	for f.server.cfg.Admission.Status().Connections > 0 {
 		if f.t.Context().Err() != nil {
 			f.t.Fatal("a place was not given back")
 		}
@@ -59,7 +59,7 @@ func TestMaxStartups(t *testing.T) {
 	}
 	silent.Close()
 	f.events.wait(t, event.ConnectionEnd, 1)
-	for f.server.cfg.Admission.Status(time.Now()).Startups > 0 {
+	for f.server.cfg.Admission.Status().Startups > 0 {
 		if t.Context().Err() != nil {
 			t.Fatal("the place was not given back")
 		}
@@ -204,7 +204,7 @@ func TestDenialsAreBounded(t *testing.T) {
 		if len(denied) != 13 || len(omitted) != 1 || !cmp.Equal(fields(omitted[0], "omitted", "kinds"), []any{15, "connection.deny=15"}) {
 			t.Errorf("%d told, %v", len(denied), omitted)
 		}
-		if got := f.server.cfg.Admission.Status(time.Now()).Refused[admission.OverConnections]; got != 28 {
+		if got := f.server.cfg.Admission.Status().Refused[admission.OverConnections]; got != 28 {
 			t.Errorf("%d counted", got)
 		}
 		flood(1)

@@ -130,7 +130,7 @@ func TestAdmissionLimits(t *testing.T) {
 	c := config.Default()
 	c.Admission.Tarpit = []string{"deny", "penalty", "rate"}
 	l, err := admissionLimits(c)
-	if err != nil || len(l.Tarpit) != 4 || l.MaxConnections != 2048 || l.MaxStartups.Full != 1536 || l.PerSourceMaxStartups != 100 || l.PerSourceMaxConnections != 128 ||
+	if err != nil || len(l.Tarpit) != 4 || l.MaxConnections != 3072 || l.MaxStartups.Full != 2048 || l.PerSourceMaxStartups != 100 || l.PerSourceMaxConnections != 128 ||
 		l.NetBlock6 != 64 || l.PerSourceRate.Count != 1200 || l.Rate.Count != 0 || l.Penalties.Enabled {
 		t.Errorf("%+v, %v", l, err)
 	}

@@ -31,7 +31,7 @@ func startSSHD(t *testing.T, config []byte, port string, options ...string) {
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", "sshd-" + port, "--network=host", "--log-driver=none",
 		"--volume", dir + ":/persona:ro", "--stop-timeout=0", "--entrypoint=/bin/sh", "localhost/sandtrap-target-debian:latest", "-c", boot, "sh",
 		"-f", "/persona/sshd_config", "-p", port, "-o", "ListenAddress=127.0.0.1"}
-	for _, o := range append(options, "MaxStartups=1000") { // the first of a name counts
+	for _, o := range append([]string{"MaxStartups=1000"}, options...) { // the last one counts
 		args = append(args, "-o", o)
 	}
 	must(t, "podman", args...)

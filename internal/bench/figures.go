@@ -91,7 +91,7 @@ const (
 var allFigures = []*figure{
 	loginTime, authToPrompt, connectPrompt, execStatus, authToStatus, furtherExec, echo, burstPrompt, down, up, ptyOut,
 	readyMemory, readyPrograms, readyKernel, readyCaches, liveMemory, livePrograms, liveKernel, liveCaches, liveServices,
-	restMemory, restWhole, fillTime, fillService, leaseWait, leaseStatus, leaseLost, liveExec, liveFirst,
+	restMemory, restWhole, fillTime, fillService, leaseWait, leaseStatus, leaseLost, stormAnswers, stormLogin, liveExec, liveFirst,
 	leftRunning, leftConmons, leftDescriptors, leftThreads, leftMemory, leftPodmanFDs, leftPodmanTasks, leftPodmanMB, leftStopped,
 	failures,
 }

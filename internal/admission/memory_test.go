@@ -53,7 +53,9 @@ func TestAMillionSourcesWashNothingOut(t *testing.T) {
 			t.Errorf("v6 %v: penalties do not pass", v6)
 		}
 		other := nth(8, !v6) // its table is empty
-		m.penalise(other, p, Crash, start)
+		for range 4 { // no longer than the others
+			m.penalise(other, p, AuthFailed, start)
+		}
 		if !m.penalised(other, start) {
 			t.Errorf("v6 %v: the other family has no room", v6)
 		}

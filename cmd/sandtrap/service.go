@@ -215,7 +215,7 @@ func (s *service) reload() control.Reloaded {
 			later = append(later, key)
 		}
 	}
-	s.cfg = config.Take(s.cfg, loaded.Config, applied)
+	config.Take(&s.cfg, loaded.Config, applied) // only these: others read the rest meanwhile
 	s.gate.Set(limits)
 	s.tarpit.SetMost(s.cfg.Admission.TarpitConnections)
 	s.enrich(s.cfg.Enrich) // files may have changed where settings have not

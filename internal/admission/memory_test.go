@@ -53,7 +53,7 @@ func TestAMillionSourcesWashNothingOut(t *testing.T) {
 			t.Errorf("v6 %v: penalties do not pass", v6)
 		}
 		other := nth(8, !v6) // its table is empty
-		for range 4 { // no longer than the others
+		for range 4 {        // no longer than the others
 			m.penalise(other, p, AuthFailed, start)
 		}
 		if !m.penalised(other, start) {

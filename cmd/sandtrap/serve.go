@@ -15,9 +15,11 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"github.com/spf13/cobra"
 
+	"github.com/sandtrap/sandtrap/internal/admission"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/control"
+	"github.com/sandtrap/sandtrap/internal/enrich"
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
@@ -28,6 +30,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
+	"github.com/sandtrap/sandtrap/internal/tarpit"
 	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
@@ -62,9 +65,13 @@ type service struct {
 	events *event.Emitter
 	counts event.Counter
 	policy atomic.Pointer[auth.Policy]
-	pool   *pool.Pool
-	server *sshd.Server
-	space  *record.Space
+	gate   *admission.Gate
+	tarpit *tarpit.Tarpit
+	// What is known of sources.
+	sources atomic.Pointer[enrich.Database]
+	pool    *pool.Pool
+	server  *sshd.Server
+	space   *record.Space
 
 	sessions *session.Service
 	stopping context.Context // ends when a stop begins
@@ -97,6 +104,9 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	defer func() { err = errors.Join(err, lock.Unlock()) }()
+	if err := s.newAdmission(); err != nil {
+		return err
+	}
 	store, err := s.openState(g)
 	if err != nil {
 		return err
@@ -128,7 +138,7 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
 	s.sessions = &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Log: s.log.Named("session")}
+		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Origin: s.originOf, Log: s.log.Named("session")}
 	s.newServer(keys, s.sessions)
 	return s.serve(ctx, signals)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/admission"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/capture"
 	"github.com/sandtrap/sandtrap/internal/config"
@@ -33,7 +34,7 @@ func (s *service) newServer(keys []hostKey, sessions *session.Service) {
 		Version: c.Version, HostKeys: keys, KexAlgorithms: c.KexAlgorithms, Ciphers: c.Ciphers, MACs: c.MACs,
 		LoginGraceTime: c.LoginGraceTime, PasswordTime: c.PasswordTime, FailDelay: c.FailDelay,
 		PasswordAuthentication: c.PasswordAuthentication, KbdInteractiveAuthentication: c.KbdInteractiveAuthentication, PubkeyAuthentication: c.PubkeyAuthentication,
-		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, MaxConnections: c.MaxConnections,
+		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, Admission: s.gate, Tarpit: s.tarpit, About: s.aboutSource,
 		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
 		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
@@ -115,6 +116,12 @@ const statusEvery = 2 * time.Second
 func (s *service) status() string {
 	p := s.pool.Status()
 	line := fmt.Sprintf("%d connections, %d targets leased, %d/%d warm", s.server.Connections(), p.Leased, p.Warm, p.Goal)
+	if a := s.gate.Status(); a.Startups > 0 {
+		line += fmt.Sprintf(", %d not logged in", a.Startups)
+	}
+	if held := s.tarpit.Status().Held; held > 0 {
+		line += fmt.Sprintf(", %d in the tarpit", held)
+	}
 	if p.Waiting > 0 {
 		line += fmt.Sprintf(", %d sessions wait for a target", p.Waiting)
 	}
@@ -187,6 +194,10 @@ func (s *service) reload() control.Reloaded {
 	systemd.Reloading()
 	defer func() { systemd.Ready(s.status()) }()
 	loaded, err := s.load()
+	var limits admission.Limits
+	if err == nil { // what can fail comes first, so that all is applied or nothing
+		limits, err = admissionLimits(loaded.Config)
+	}
 	if err == nil {
 		err = s.setPolicy(loaded.Config.Auth)
 	}
@@ -198,13 +209,16 @@ func (s *service) reload() control.Reloaded {
 	s.unloaded.Store(nil)
 	applied, later := []string{}, []string{}
 	for _, key := range config.Diff(s.cfg, loaded.Config) {
-		if strings.HasPrefix(key, "auth.") || key == "log.level" {
+		if reloadable(key) {
 			applied = append(applied, key)
 		} else {
 			later = append(later, key)
 		}
 	}
-	s.cfg.Auth, s.cfg.Log.Level = loaded.Config.Auth, loaded.Config.Log.Level
+	config.Take(&s.cfg, loaded.Config, applied) // only these: others read the rest meanwhile
+	s.gate.Set(limits)
+	s.tarpit.SetMost(s.cfg.Admission.TarpitConnections)
+	s.enrich(s.cfg.Enrich) // files may have changed where settings have not
 	s.log.SetLevel(hclog.LevelFromString(string(s.cfg.Log.Level)))
 	if len(later) > 0 {
 		s.log.Warn("some changed settings need a restart", "keys", strings.Join(later, " "))

@@ -80,8 +80,10 @@ func askpass() error {
 func askpassPath() string { return filepath.Join(os.TempDir(), "askpass") }
 
 // eventually tries until f succeeds or patience ends.
-func eventually(f func() error) error {
-	deadline := time.Now().Add(patience)
+func eventually(f func() error) error { return eventuallyWithin(patience, f) }
+
+func eventuallyWithin(longest time.Duration, f func() error) error {
+	deadline := time.Now().Add(longest)
 	for {
 		err := f()
 		if err == nil || time.Now().After(deadline) {

@@ -30,8 +30,8 @@ func startSSHD(t *testing.T, config []byte, port string, options ...string) {
 	boot := `mkdir -p /run/sshd; echo "root:` + password + `" | chpasswd; exec /usr/sbin/sshd -D "$@"`
 	args := []string{"run", "--detach", "--replace", "--rm", "--name", "sshd-" + port, "--network=host", "--log-driver=none",
 		"--volume", dir + ":/persona:ro", "--stop-timeout=0", "--entrypoint=/bin/sh", "localhost/sandtrap-target-debian:latest", "-c", boot, "sh",
-		"-f", "/persona/sshd_config", "-p", port, "-o", "ListenAddress=127.0.0.1", "-o", "MaxStartups=1000"}
-	for _, o := range options {
+		"-f", "/persona/sshd_config", "-p", port, "-o", "ListenAddress=127.0.0.1"}
+	for _, o := range append([]string{"MaxStartups=1000"}, options...) { // the last one counts
 		args = append(args, "-o", o)
 	}
 	must(t, "podman", args...)

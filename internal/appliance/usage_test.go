@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // resources are what the service holds at a moment.
@@ -58,7 +59,12 @@ func readUsage() (resources, error) {
 // compare fails when the same process does not come back to what it held before.
 func (before resources) compare(t *testing.T) {
 	t.Helper()
-	err := eventually(func() error {
+	before.compareWithin(t, patience)
+}
+
+func (before resources) compareWithin(t *testing.T, longest time.Duration) {
+	t.Helper()
+	err := eventuallyWithin(longest, func() error {
 		now, err := readUsage()
 		switch {
 		case err != nil:

@@ -36,6 +36,8 @@ type size struct {
 	bulkBytes, ptyBytes                             int64
 	sustain                                         time.Duration
 	live, liveRounds, sessions                      int
+	storms                                          int
+	stormTime                                       time.Duration
 	budget                                          time.Duration // of the rounds
 }
 
@@ -43,12 +45,12 @@ var (
 	whole = size{
 		rounds: 100, bursts: 10, bulkRounds: 5, memoryRounds: 3, fills: 3,
 		bulkBytes: 256 << 20, ptyBytes: 32 << 20, sustain: 30 * time.Second,
-		live: 200, liveRounds: 100, sessions: 1000, budget: 170 * time.Second,
+		live: 200, liveRounds: 100, sessions: 1000, storms: 2, stormTime: 20 * time.Second, budget: 170 * time.Second,
 	}
 	quick = size{
 		rounds: 12, bursts: 3, bulkRounds: 2, memoryRounds: 1, fills: 1,
 		bulkBytes: 64 << 20, ptyBytes: 8 << 20, sustain: 5 * time.Second,
-		live: 40, liveRounds: 30, sessions: 100, budget: 40 * time.Second,
+		live: 40, liveRounds: 30, sessions: 100, storms: 1, stormTime: 12 * time.Second, budget: 40 * time.Second,
 	}
 )
 
@@ -65,6 +67,7 @@ var steps = []step{
 	{"memory", (*bench).measureMemory},
 	{"fill", (*bench).measureFill},
 	{"sustain", (*bench).measureSustain},
+	{"storm", (*bench).measureStorm},
 	{"live", (*bench).measureLive},
 	{"leaks", (*bench).measureLeaks},
 }

@@ -25,7 +25,9 @@ type service struct {
 
 // settings is what the measurements change in SandTrap's configuration.
 type settings struct {
-	ready int // targets kept ready
+	ready int  // targets kept ready
+	// The password that alone gets in; empty for any.
+	password string
 }
 
 func newService() *service { return &service{} }
@@ -59,6 +61,9 @@ pool:
 recording:
   max_bytes: 8GiB
 `, want.ready, want.ready)
+	if want.password != "" {
+		text += "auth: {mode: static, credentials: [{user: root, password: \"" + want.password + "\"}]}\n"
+	}
 	return os.WriteFile(dropIn, []byte(text), 0o644)
 }
 

@@ -21,6 +21,7 @@ const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
 type Config struct {
 	SSH        SSH        `koanf:"ssh"`
 	Session    Session    `koanf:"session"`
+	Admission  Admission  `koanf:"admission"`
 	Auth       Auth       `koanf:"auth"`
 	Forwarding Forwarding `koanf:"forwarding"`
 	Pool       Pool       `koanf:"pool"`
@@ -31,6 +32,7 @@ type Config struct {
 	Transfers  Transfers  `koanf:"transfers"`
 	Capture    Capture    `koanf:"capture"`
 	Events     Events     `koanf:"events"`
+	Enrich     Enrich     `koanf:"enrich"`
 	StateDir   string     `koanf:"state_dir"` // absolute path
 	Control    Control    `koanf:"control"`
 	Log        Log        `koanf:"log"`
@@ -55,6 +57,10 @@ type SSH struct {
 	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
 	MaxSessions                  int           `koanf:"max_sessions"`              // session channels open at once on one connection
 	MaxConnections               int           `koanf:"max_connections"`           // connections at once
+	MaxStartups                  string        `koanf:"max_startups"`              // what admission.ParseStartups takes: connections that have not logged in
+	PerSourceMaxStartups         int           `koanf:"per_source_max_startups"`   // of these; 0 for no bound
+	PerSourceNetBlockSize        string        `koanf:"per_source_net_block_size"` // what admission.ParseNetBlockSize takes
+	PerSourcePenalties           []string      `koanf:"per_source_penalties"`      // what admission.ParsePenalties takes
 	AcceptEnv                    []string      `koanf:"accept_env"`                // patterns with * and ?
 	DrainTimeout                 time.Duration `koanf:"drain_timeout"`             // how long a stop waits for connections to end by themselves
 	ClientAliveInterval          time.Duration `koanf:"client_alive_interval"`     // of silence, before a client is asked; 0 never asks
@@ -291,7 +297,11 @@ func Default() Config {
 			PasswordAuthentication: true,
 			PubkeyAuthentication:   true,
 			MaxSessions:            10,
-			MaxConnections:         256,
+			MaxConnections:         3072,
+			MaxStartups:            "1024:30:2048",
+			PerSourceMaxStartups:   100,
+			PerSourceNetBlockSize:  "32:64",
+			PerSourcePenalties:     []string{},
 			AcceptEnv:              []string{"LANG", "LC_*"},
 			DrainTimeout:           5 * time.Second,
 			ClientAliveInterval:    2 * time.Minute,
@@ -301,7 +311,21 @@ func Default() Config {
 			UnusedConnectionTimeout: 10 * time.Minute,
 		},
 		Session: Session{MaxTime: 4 * time.Hour},
-		Auth:    Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Admission: Admission{
+			PerSourceMaxConnections: 128,
+			Rate:                    "none",
+			PerSourceRate:           "1200/1m",
+			MaxSources:              65536,
+			Allow:                   []string{},
+			AllowFiles:              []string{},
+			Deny:                    []string{},
+			DenyFiles:               []string{},
+			ProxyProtocol:           []string{},
+			Tarpit:                  []string{},
+			TarpitConnections:       4096,
+			TarpitInterval:          10 * time.Second,
+		},
+		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
 		Forwarding: Forwarding{
 			TCPLocal:          ForwardSink,
 			TCPRemote:         ForwardDeny,
@@ -345,6 +369,7 @@ func Default() Config {
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},
 		Capture:   Capture{Enabled: true, MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB, MaxFiles: 10000, MaxTime: 30 * time.Second},
 		Events:    Events{MaxRepeats: 1000, MaxText: 256 * KiB, MaxFileBytes: 64 * MiB, MaxBytes: GiB},
+		Enrich:    Enrich{GeoIP: []string{"/usr/share/GeoIP", "/var/lib/GeoIP"}, Lists: []string{}},
 		StateDir:  "/var/lib/sandtrap",
 		Control:   Control{Socket: "/run/sandtrap/control.sock"},
 		Log:       Log{Level: LogInfo, Format: FormatAuto},

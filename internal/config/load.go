@@ -262,6 +262,15 @@ func (l *loader) order(a, b Problem) int {
 	return a.Origin.Line - b.Origin.Line
 }
 
+// Take gives a configuration the values that another has of some keys. Of others it
+// touches nothing, not even to write what is there.
+func Take(into *Config, from Config, paths []string) {
+	for _, path := range paths {
+		k := byPath[path]
+		reflect.ValueOf(into).Elem().FieldByIndex(k.index).Set(reflect.ValueOf(from).FieldByIndex(k.index))
+	}
+}
+
 // Diff returns the paths of the keys whose values differ, sorted.
 func Diff(before, after Config) []string {
 	var changed []string

@@ -239,6 +239,16 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+func TestTake(t *testing.T) {
+	a, b := Default(), Default()
+	b.Admission.Deny, b.SSH.MaxConnections, b.StateDir = []string{"192.0.2.1"}, 7, "/srv"
+	got := a
+	Take(&got, b, []string{"admission.deny", "ssh.max_connections"})
+	if diff := cmp.Diff([]string{"admission.deny", "ssh.max_connections"}, Diff(a, got)); diff != "" {
+		t.Error(diff)
+	}
+}
+
 func TestProblemsUnwrap(t *testing.T) {
 	_, err := Load(LoadOptions{Path: filepath.Join(t.TempDir(), "none.yaml")})
 	var problem Problem

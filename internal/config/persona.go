@@ -31,6 +31,10 @@ var translated = map[string]struct {
 	"clientalivecountmax":          {"ssh.client_alive_count_max", verbatim, "3"},
 	"channeltimeout":               {"ssh.channel_timeout", channelTimeouts, ours},
 	"unusedconnectiontimeout":      {"ssh.unused_connection_timeout", noneOr(duration), ours},
+	"maxstartups":                  {"ssh.max_startups", verbatim, ours},
+	"persourcemaxstartups":         {"ssh.per_source_max_startups", most, ours},
+	"persourcenetblocksize":        {"ssh.per_source_net_block_size", verbatim, ours},
+	"persourcepenalties":           {"ssh.per_source_penalties", words, ours},
 	"passwordauthentication":       {"ssh.password_authentication", yesNo, "true"},
 	"kbdinteractiveauthentication": {"ssh.kbd_interactive_authentication", yesNo, "true"},
 	"pubkeyauthentication":         {"ssh.pubkey_authentication", yesNo, "true"},
@@ -40,13 +44,17 @@ var translated = map[string]struct {
 const (
 	// mustSay marks what sshd has by default and we cannot.
 	mustSay = "\x00"
-	// ours marks what sshd has without a bound by default, and we have one.
+	// ours marks what sshd has without a bound by default, or with one for a server whose
+	// administrator wants in, and we have one of our own.
 	ours = "\x01"
 )
 
 // since says which version of OpenSSH was the first to know a keyword, where that is
 // later than what can be expected.
-var since = map[string][2]int{"channeltimeout": {9, 2}, "unusedconnectiontimeout": {9, 2}}
+var since = map[string][2]int{
+	"channeltimeout": {9, 2}, "unusedconnectiontimeout": {9, 2},
+	"persourcemaxstartups": {8, 5}, "persourcenetblocksize": {8, 5}, "persourcepenalties": {9, 8},
+}
 
 // given are keywords with which nothing changes: what they say is so here, or it
 // cannot be seen by a client. An empty value stands for any.
@@ -62,6 +70,14 @@ var given = map[string]string{
 var repeated = map[string]bool{"acceptenv": true, "hostkey": true}
 
 func verbatim(s string) string { return s }
+
+// most is a number that may be none.
+func most(s string) string {
+	if strings.EqualFold(s, "none") {
+		return "0"
+	}
+	return s
+}
 
 func words(s string) string { return strings.Join(strings.Fields(s), ",") }
 

@@ -25,49 +25,54 @@ type bounds struct{ low, high string }
 // ranges holds the bounds of every key that has a magnitude; sandtrap.yaml(5)
 // repeats them.
 var ranges = map[string]bounds{
-	"ssh.login_grace_time":          {"1s", "10m"},
-	"ssh.password_time":             {"0s", "5s"},
-	"ssh.fail_delay":                {"0s", "30s"},
-	"ssh.max_auth_tries":            {"1", "100"},
-	"ssh.max_sessions":              {"1", "1000"},
-	"ssh.max_connections":           {"1", "65536"},
-	"ssh.drain_timeout":             {"0s", "1m"},
-	"ssh.client_alive_interval":     {"0s", "24h"},
-	"ssh.client_alive_count_max":    {"0", "1000"},
-	"ssh.unused_connection_timeout": {"0s", "24h"},
-	"session.max_time":              {"1s", "168h"},
-	"forwarding.max_bytes":          {"1KiB", "1GiB"},
-	"forwarding.max_channels":       {"1", "1000"},
-	"forwarding.max_time":           {"1s", "24h"},
-	"pool.min":                      {"1", "1000"},
-	"pool.max":                      {"1", "1000"},
-	"pool.burst":                    {"1", "16"},
-	"pool.max_leases":               {"1", "10000"},
-	"pool.max_age":                  {"1m", "168h"},
-	"pool.lease_timeout":            {"100ms", "10m"},
-	"pool.start_timeout":            {"1s", "1h"},
-	"pool.sticky_window":            {"1s", "168h"},
-	"pool.retain":                   {"0", "100000"},
-	"pool.retain_age":               {"0s", "87600h"},
-	"pool.retain_bytes":             {"0", "65536GiB"},
-	"podman.store_size":             {"0", "65536GiB"},
-	"target.disk":                   {"16MiB", "1024GiB"},
-	"target.memory":                 {"16MiB", "1024GiB"},
-	"target.pids":                   {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
-	"target.cpus":                   {"0.01", "1024"},
-	"recording.max_bytes":           {"1KiB", "1024GiB"},
-	"recording.max_session_bytes":   {"1KiB", "1024GiB"},
-	"recording.min_free":            {"0", "1024GiB"},
-	"events.max_repeats":            {"10", "1000000"},
-	"events.max_text":               {"4KiB", "1GiB"},
-	"events.max_file_bytes":         {"1MiB", "64GiB"},
-	"events.max_bytes":              {"2MiB", "65536GiB"},
-	"transfers.max_file_bytes":      {"0", "1024GiB"},
-	"transfers.max_session_bytes":   {"0", "1024GiB"},
-	"capture.max_file_bytes":        {"0", "1024GiB"},
-	"capture.max_session_bytes":     {"0", "1024GiB"},
-	"capture.max_files":             {"1", "1000000"},
-	"capture.max_time":              {"1s", "10m"},
+	"ssh.login_grace_time":                 {"1s", "10m"},
+	"ssh.password_time":                    {"0s", "5s"},
+	"ssh.fail_delay":                       {"0s", "30s"},
+	"ssh.max_auth_tries":                   {"1", "100"},
+	"ssh.max_sessions":                     {"1", "1000"},
+	"ssh.max_connections":                  {"1", "65536"},
+	"ssh.drain_timeout":                    {"0s", "1m"},
+	"ssh.client_alive_interval":            {"0s", "24h"},
+	"ssh.client_alive_count_max":           {"0", "1000"},
+	"ssh.unused_connection_timeout":        {"0s", "24h"},
+	"session.max_time":                     {"1s", "168h"},
+	"forwarding.max_bytes":                 {"1KiB", "1GiB"},
+	"forwarding.max_channels":              {"1", "1000"},
+	"forwarding.max_time":                  {"1s", "24h"},
+	"pool.min":                             {"1", "1000"},
+	"pool.max":                             {"1", "1000"},
+	"pool.burst":                           {"1", "16"},
+	"pool.max_leases":                      {"1", "10000"},
+	"pool.max_age":                         {"1m", "168h"},
+	"pool.lease_timeout":                   {"100ms", "10m"},
+	"pool.start_timeout":                   {"1s", "1h"},
+	"pool.sticky_window":                   {"1s", "168h"},
+	"pool.retain":                          {"0", "100000"},
+	"pool.retain_age":                      {"0s", "87600h"},
+	"pool.retain_bytes":                    {"0", "65536GiB"},
+	"podman.store_size":                    {"0", "65536GiB"},
+	"target.disk":                          {"16MiB", "1024GiB"},
+	"target.memory":                        {"16MiB", "1024GiB"},
+	"target.pids":                          {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
+	"target.cpus":                          {"0.01", "1024"},
+	"recording.max_bytes":                  {"1KiB", "1024GiB"},
+	"recording.max_session_bytes":          {"1KiB", "1024GiB"},
+	"recording.min_free":                   {"0", "1024GiB"},
+	"events.max_repeats":                   {"10", "1000000"},
+	"events.max_text":                      {"4KiB", "1GiB"},
+	"events.max_file_bytes":                {"1MiB", "64GiB"},
+	"events.max_bytes":                     {"2MiB", "65536GiB"},
+	"transfers.max_file_bytes":             {"0", "1024GiB"},
+	"transfers.max_session_bytes":          {"0", "1024GiB"},
+	"capture.max_file_bytes":               {"0", "1024GiB"},
+	"capture.max_session_bytes":            {"0", "1024GiB"},
+	"capture.max_files":                    {"1", "1000000"},
+	"capture.max_time":                     {"1s", "10m"},
+	"ssh.per_source_max_startups":          {"0", "65536"},
+	"admission.per_source_max_connections": {"0", "65536"},
+	"admission.max_sources":                {"1024", "4194304"},
+	"admission.tarpit_connections":         {"1", "32768"}, // LimitNOFILE of the unit is twice that
+	"admission.tarpit_interval":            {"1s", "1h"},
 }
 
 // checker looks for values no service could run with.
@@ -100,6 +105,9 @@ func (c *checker) check(config Config) {
 	sound := len(c.known) == 0
 	c.magnitudes(config)
 	c.ssh(config.SSH)
+	c.startups(config.SSH)
+	c.admission(config.Admission)
+	c.enrich(config.Enrich)
 	c.credentials(config.Auth)
 	c.target(config.Target)
 	c.socket("podman.socket", config.Podman.Socket)
@@ -164,12 +172,20 @@ func plain(v reflect.Value) string {
 // path wants an absolute path in its shortest form: anything else means
 // something else after a change of the working directory, or hides what it is.
 func (c *checker) path(key, value string) {
+	if why := notPlain(value); why != "" {
+		c.blame(key, "%q %s", clip(value), why)
+	}
+}
+
+// notPlain says why a text is not such a path, or nothing.
+func notPlain(value string) string {
 	switch {
 	case !filepath.IsAbs(value):
-		c.blame(key, "%q is not an absolute path", clip(value))
+		return "is not an absolute path"
 	case filepath.Clean(value) != value || value == "/" || !utf8.ValidString(value) || strings.ContainsFunc(value, unicode.IsControl):
-		c.blame(key, "%q is not a plain path", clip(value))
+		return "is not a plain path"
 	}
+	return ""
 }
 
 // socket checks the path of a unix(7) socket.

@@ -14,10 +14,10 @@ type Limits struct {
 	Text    int64 // bytes of text in those of one kind, but for the last; 0 for no bound
 }
 
-// repeats are the kinds that a client can cause at will. Of all others a connection
+// repeats are the kinds that clients can cause at will. Of all others a connection
 // has a few.
 var repeats = map[Kind]bool{
-	AuthAttempt: true, SessionFail: true, ChannelOpen: true, ChannelDeny: true, ChannelTimeout: true, ChannelRequest: true, GlobalRequest: true,
+	ConnectionDeny: true, AuthAttempt: true, SessionFail: true, ChannelOpen: true, ChannelDeny: true, ChannelTimeout: true, ChannelRequest: true, GlobalRequest: true,
 	ForwardRequest: true, ForwardListen: true, ForwardClose: true, ShellStart: true, ExecStart: true, SubsystemStart: true, CommandInput: true, ProgramExit: true,
 	RecordingStop: true, TransferFile: true, TransferChange: true, TransferGap: true, ChannelClose: true,
 }
@@ -39,6 +39,11 @@ type count struct {
 // beyond the limits. Settle tells of it.
 func (e *Emitter) Limit(most Limits) *Emitter {
 	return &Emitter{hub: e.hub, identity: e.identity, tally: &tally{most: most, kinds: map[Kind]*count{}}}
+}
+
+// As returns an emitter with another identity that counts with this one.
+func (e *Emitter) As(id Identity) *Emitter {
+	return &Emitter{hub: e.hub, identity: id, tally: e.tally}
 }
 
 // Settle emits what was left out since the last time, if anything was.

@@ -35,6 +35,7 @@ type Session struct {
 	End           *time.Time `json:"end,omitempty"`
 	EndReason     string     `json:"end_reason,omitempty"` // one of our words
 	Source        Endpoint   `json:"source"`
+	Origin        *Origin    `json:"origin,omitempty"` // of the source, as far as it is known
 	Local         Endpoint   `json:"local"`
 	ClientVersion Text       `json:"client_version"`
 	HASSH         string     `json:"hassh,omitempty"` // fingerprint of the client's algorithms
@@ -52,6 +53,14 @@ type Session struct {
 type Endpoint struct {
 	IP   string `json:"ip"`
 	Port uint16 `json:"port"`
+}
+
+// Origin is what files on the machine knew of a source when its session began.
+type Origin struct {
+	Country      string   `json:"country,omitempty"`      // ISO 3166-1 alpha-2
+	ASN          uint32   `json:"asn,omitempty"`          // of the autonomous system
+	Organisation Text     `json:"organisation,omitempty"` // that runs it; text of strangers
+	Lists        []string `json:"lists,omitempty"`        // those of the configuration that have it
 }
 
 // Login is the attempt that was let in.

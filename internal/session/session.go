@@ -8,6 +8,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -39,7 +40,9 @@ type Service struct {
 	Capture *Capture
 	// Seal is told of the directory of a session that is closed; nil for nobody.
 	Seal func(dir string)
-	Log  hclog.Logger
+	// Origin tells what is known of a source; nil knows nothing.
+	Origin func(netip.Addr) *evidence.Origin
+	Log    hclog.Logger
 
 	live live
 }
@@ -103,6 +106,9 @@ func (s *Service) Open(_ context.Context, login sshd.Login) (sshd.Session, error
 	}
 	session := &Session{service: s, login: login, events: login.Events, dir: dir, closing: make(chan struct{}), closed: make(chan struct{}), record: begin(login), budget: record.NewBudget(s.MaxSessionBytes),
 		captures: transfer.NewCapture(artifacts{s.Store}, s.Transfers)}
+	if s.Origin != nil {
+		session.record.Origin = s.Origin(login.Source.Addr())
+	}
 	if err := dir.Save(session.record); err != nil {
 		return nil, errors.Join(err, dir.Close())
 	}

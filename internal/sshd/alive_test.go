@@ -121,7 +121,8 @@ func TestTCPKeepAlive(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer c.Close()
-	newConnection(prepare(t, nil).server, c)
+	f := prepare(t, nil)
+	f.server.accepted(t.Context(), c)
 	raw, err := c.(*net.TCPConn).SyscallConn()
 	if err != nil {
 		t.Fatal(err)
@@ -138,6 +139,8 @@ func TestTCPKeepAlive(t *testing.T) {
 	if want := [4]int{1, 7200, 75, 9}; err != nil || got != want {
 		t.Errorf("%v, %v, want %v", got, err, want)
 	}
+	client.Close()
+	f.server.Shutdown(t.Context())
 }
 
 func TestNobodyIsAsked(t *testing.T) {

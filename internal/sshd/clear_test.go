@@ -25,7 +25,7 @@ func likeDebian(t *testing.T) *fixture {
 		t.Fatal(err)
 	}
 	return listen(t, func(c *Config) {
-		c.HostKeys, c.MaxConnections = keys, 1000
+		c.HostKeys = keys
 		c.KexAlgorithms = []string{"curve25519-sha256", "curve25519-sha256@libssh.org", "diffie-hellman-group16-sha512", "diffie-hellman-group-exchange-sha256"}
 		c.Ciphers = []string{"chacha20-poly1305@openssh.com", "aes128-ctr", "aes192-ctr", "aes256-ctr", "aes128-gcm@openssh.com", "aes256-gcm@openssh.com"}
 		c.MACs = []string{"hmac-sha2-512-etm@openssh.com", "hmac-sha2-256-etm@openssh.com"}

@@ -7,28 +7,33 @@ import (
 	"io"
 	"net"
 	"net/netip"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/go-hclog"
-	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/admission"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
 // connection is one TCP connection, from accept to the end of its session.
 type connection struct {
-	server  *Server
-	raw     net.Conn
-	wire    *clearConn // on it
-	id      string
-	opened  time.Time
-	source  netip.AddrPort
-	local   netip.AddrPort
-	events  *event.Emitter
+	server *Server
+	raw    net.Conn
+	wire   *clearConn // on it
+	id     string
+	opened time.Time
+	source netip.AddrPort
+	local  netip.AddrPort
+	pass   *admission.Pass
+	events *event.Emitter
+
+	balancer string // whom it came through
+
 	version string   // the client's identification line
 	kexInit *KexInit // nil until the client has sent one
 	tries   attempts
@@ -44,17 +49,11 @@ type connection struct {
 	agent          agent
 }
 
-func newConnection(s *Server, c net.Conn) *connection {
-	opened := time.Now()
-	conn := &connection{
-		// The id's own time says in which day's directory its session is.
-		server: s, raw: c, id: ulid.MustNew(ulid.Timestamp(opened), ulid.DefaultEntropy()).String(), opened: opened,
-		source: addrPort(c.RemoteAddr()), local: addrPort(c.LocalAddr()),
-	}
+func newConnection(s *Server, c net.Conn, id event.Identity, opened time.Time, pass *admission.Pass) *connection {
+	conn := &connection{server: s, raw: c, id: id.Session, opened: opened, source: id.Source, local: id.Local, pass: pass}
 	conn.traffic.Conn, conn.raw = c, &conn.traffic
 	conn.wire = newClearConn(conn.raw)
-	keepAlive(c)
-	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local}).Limit(s.cfg.EventLimits)
+	conn.events = s.cfg.Events.Bind(id).Limit(s.cfg.EventLimits)
 	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
 	return conn
 }
@@ -77,10 +76,18 @@ func (c *connection) drop(reason string) {
 func (c *connection) serve(ctx context.Context) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	defer context.AfterFunc(ctx, func() { c.drop("service stops") })()
-	c.events.Emit(event.ConnectionOpen)
+	defer context.AfterFunc(ctx, func() { c.drop(serviceStops) })()
+	var about []event.Field
+	if c.server.cfg.About != nil {
+		about = c.server.cfg.About(c.source.Addr())
+	}
+	if c.balancer != "" {
+		about = append(about, event.F("balancer", c.balancer))
+	}
+	c.events.Emit(event.ConnectionOpen, about...)
 	reason := panicked
 	defer func() {
+		c.pass.Close(c.outcome(reason), time.Now())
 		c.events.Settle()
 		c.events.Emit(event.ConnectionEnd, event.F("duration_ms", time.Since(c.opened).Milliseconds()), event.F("reason", c.why(reason)))
 	}()
@@ -116,7 +123,11 @@ func (c *connection) talk(ctx context.Context) (reason string) {
 	if err != nil {
 		return loginFailure(err)
 	}
-	c.tries.accepted, c.tries.drop = func() { c.begin(ctx) }, c.drop
+	c.tries.drop = c.drop
+	c.tries.accepted = func() {
+		c.pass.Authenticated()
+		c.begin(ctx)
+	}
 	c.tries.checked = func(t auth.Attempt, accepted bool) { c.takeTime(ctx, t, accepted) }
 	conn, channels, requests, err := ssh.NewServerConn(wire, config)
 	if err != nil {
@@ -217,6 +228,23 @@ const maxPayload = 1024
 
 func head(payload []byte) string { return string(payload[:min(len(payload), maxPayload)]) }
 
+// graceExceeded is how a connection ended that took too long to log in.
+const graceExceeded = "login grace time exceeded"
+
+// outcome is what a connection that has not logged in counts for, as the exit status of
+// sshd's process for it does.
+func (c *connection) outcome(reason string) admission.Outcome {
+	switch {
+	case c.why(reason) == panicked:
+		return admission.Crash
+	case reason == graceExceeded:
+		return admission.GraceExceeded
+	case slices.ContainsFunc(c.tries.tried, func(t Tried) bool { return t.Method != "none" }):
+		return admission.AuthFailed
+	}
+	return admission.NoAuth
+}
+
 // loginFailure names the end of a connection that never authenticated.
 func loginFailure(err error) string {
 	var timeout net.Error
@@ -225,7 +253,7 @@ func loginFailure(err error) string {
 	case errors.Is(err, errIdent):
 		return "not SSH"
 	case errors.As(err, &timeout) && timeout.Timeout():
-		return "login grace time exceeded"
+		return graceExceeded
 	case errors.As(err, &auths):
 		return "authentication failed"
 	case errors.Is(err, io.EOF):

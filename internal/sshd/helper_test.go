@@ -15,6 +15,7 @@ import (
 	"go.uber.org/goleak"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/admission"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
 )
@@ -199,6 +200,20 @@ var testHostKey = func() ssh.Signer {
 
 const testVersion = "OpenSSH_9.2p1 Debian-2+deb12u10"
 
+// roomy are limits that no test reaches by accident.
+func roomy() admission.Limits {
+	return admission.Limits{MaxConnections: 1000, MaxStartups: admission.Startups{Start: 1000, Rate: 100, Full: 1000}, NetBlock4: 32, NetBlock6: 64}
+}
+
+// limited changes the limits of a server.
+func limited(change func(*admission.Limits)) func(*Config) {
+	return func(c *Config) {
+		l := roomy()
+		change(&l)
+		c.Admission = admission.New(l, 64, time.Now())
+	}
+}
+
 // prepare makes a fixture without a listener.
 func prepare(t *testing.T, change func(*Config)) *fixture {
 	t.Helper()
@@ -207,7 +222,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 	cfg := Config{
 		Version: testVersion, HostKeys: []ssh.Signer{testHostKey}, LoginGraceTime: patience, MaxAuthTries: 6, MaxSessions: 10,
 		PasswordAuthentication: true, KbdInteractiveAuthentication: true, PubkeyAuthentication: true,
-		MaxConnections: 100, AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
+		Admission: admission.New(roomy(), 64, time.Now()), AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
 		Forwarding: Forwarding{MaxChannels: 100, MaxTime: patience},
 	}

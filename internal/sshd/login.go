@@ -67,8 +67,9 @@ const (
 	// hashers is how many hashes go on at once: the processors of a small server.
 	hashers = 2
 	// longestQueue bounds how long a hash waits for others, in hashes. A real server
-	// under a storm makes clients wait longer, and so would let few in here.
-	longestQueue = 4
+	// under a storm makes clients wait longer; here a login shall take no more than twice
+	// its time at rest then.
+	longestQueue = 1
 )
 
 // wait is one hash. It ends early with ctx.

@@ -17,8 +17,10 @@ import (
 	"github.com/hashicorp/go-hclog"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/sandtrap/sandtrap/internal/admission"
 	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/tarpit"
 )
 
 // Config is what a Server needs. The names of the settings are sshd_config(5)'s.
@@ -35,7 +37,6 @@ type Config struct {
 	// What a client may try.
 	PasswordAuthentication, KbdInteractiveAuthentication, PubkeyAuthentication bool
 	MaxSessions                                                                int // session channels open at once on a connection
-	MaxConnections                                                             int // connections at once
 	AcceptEnv                                                                  []string
 	Forwarding                                                                 Forwarding
 
@@ -45,6 +46,14 @@ type Config struct {
 	ChannelTimeouts         []ChannelTimeout // ChannelTimeout of sshd_config(5)
 	UnusedConnectionTimeout time.Duration    // without an open channel; 0 for ever
 	MaxTime                 time.Duration    // of a session, from the login on; 0 for ever
+
+	// Admission says who is served at all, and Tarpit holds some of the others; nil
+	// holds nobody.
+	Admission *admission.Gate
+	Tarpit    *tarpit.Tarpit
+	// About tells what is known of a source, for the event of its connection; nil tells
+	// nothing.
+	About func(netip.Addr) []event.Field
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
 	Policy func() auth.Policy
@@ -183,6 +192,9 @@ type Server struct {
 	hostKeys []ssh.Signer // one for each algorithm that we offer
 	hashing  hashing
 	sinks    atomic.Int64 // forwards open on all connections
+	denials  denials
+	refusal  string       // what sshd says to whom it does not serve
+	headers  atomic.Int64 // connections that have still to tell whom they speak for
 	secret   [16]byte     // of leastTime
 
 	mu       sync.Mutex // guards all below
@@ -194,7 +206,8 @@ type Server struct {
 
 // New returns a server that serves nothing yet.
 func New(cfg Config) *Server {
-	s := &Server{cfg: cfg, hostKeys: forAlgorithms(cfg.HostKeys), hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}}
+	s := &Server{cfg: cfg, hostKeys: forAlgorithms(cfg.HostKeys), hashing: hashing{each: cfg.PasswordTime}, conns: map[*connection]struct{}{}, refusal: refusalBy(cfg.Version)}
+	s.denials.events, s.denials.limits = cfg.Events, cfg.EventLimits
 	_, _ = rand.Read(s.secret[:]) // it never fails
 	return s
 }
@@ -221,7 +234,7 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 		c, err := l.Accept()
 		if err == nil {
 			pause = acceptPause
-			s.admit(ctx, c)
+			s.accepted(ctx, c)
 			continue
 		}
 		if errors.Is(err, net.ErrClosed) || ctx.Err() != nil {
@@ -240,29 +253,6 @@ func (s *Server) count(n int) {
 	s.mu.Lock()
 	s.serving += n
 	s.mu.Unlock()
-}
-
-// admit serves a connection, or drops it like a loaded sshd (MaxStartups).
-func (s *Server) admit(ctx context.Context, c net.Conn) {
-	conn := newConnection(s, c)
-	s.mu.Lock()
-	refuse := s.closing || len(s.conns) >= s.cfg.MaxConnections
-	if !refuse {
-		s.conns[conn] = struct{}{}
-		s.finished.Add(1)
-	}
-	s.mu.Unlock()
-	if refuse {
-		conn.events.Emit(event.ConnectionDeny, event.F("reason", "too many connections"))
-		c.Close()
-		return
-	}
-	go func() {
-		defer s.finished.Done()
-		defer s.forget(conn)
-		defer conn.survive()
-		conn.serve(ctx)
-	}()
 }
 
 func (s *Server) forget(c *connection) {
@@ -292,6 +282,10 @@ func (s *Server) Shutdown(ctx context.Context) {
 	s.mu.Lock()
 	s.closing = true
 	s.mu.Unlock()
+	if s.cfg.Tarpit != nil {
+		s.cfg.Tarpit.Close()
+	}
+	defer s.denials.settle()
 	done := make(chan struct{})
 	go func() {
 		s.finished.Wait()
@@ -304,7 +298,7 @@ func (s *Server) Shutdown(ctx context.Context) {
 	}
 	s.mu.Lock()
 	for c := range s.conns {
-		c.drop("service stops")
+		c.drop(serviceStops)
 	}
 	s.mu.Unlock()
 	<-done

@@ -14,27 +14,6 @@ import (
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
-func TestMaxConnections(t *testing.T) {
-	f := listen(t, func(c *Config) { c.MaxConnections = 1 })
-	client := f.client()
-	if got := readAll(f.tcp()); got != "" {
-		t.Errorf("a connection too many got %q", got)
-	}
-	if got := field(f.events.wait(t, event.ConnectionDeny, 1)[0], "reason"); got != "too many connections" {
-		t.Errorf("refused for %q", got)
-	}
-	client.Close()
-	f.events.wait(t, event.ConnectionEnd, 1)
-	for f.server.Connections() > 0 { // the place is free right after the event
-		select {
-		case <-t.Context().Done():
-			t.Fatal("the place was not given back")
-		default:
-		}
-	}
-	f.client()
-}
-
 func TestShutdownWaits(t *testing.T) {
 	f := listen(t, nil)
 	client := f.client()

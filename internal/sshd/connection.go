@@ -55,7 +55,7 @@ func newConnection(s *Server, c net.Conn) *connection {
 	conn.wire = newClearConn(conn.raw)
 	keepAlive(c)
 	conn.events = s.cfg.Events.Bind(event.Identity{Session: conn.id, Source: conn.source, Local: conn.local}).Limit(s.cfg.EventLimits)
-	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
+	conn.tries.policy, conn.tries.events, conn.tries.source, conn.tries.began = s.cfg.Policy(), conn.events, conn.source.Addr(), opened
 	return conn
 }
 
@@ -250,6 +250,9 @@ func (c *connection) serverConfig() *ssh.ServerConfig {
 		ServerVersion:           "SSH-2.0-" + cfg.Version,
 		AuthLogCallback:         c.tries.log,
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms,
+	}
+	if cfg.Banner != "" {
+		sc.BannerCallback = func(ssh.ConnMetadata) string { return cfg.Banner }
 	}
 	if cfg.PasswordAuthentication {
 		sc.PasswordCallback = c.tries.password

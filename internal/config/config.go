@@ -53,6 +53,7 @@ type SSH struct {
 	PasswordAuthentication       bool          `koanf:"password_authentication"`
 	KbdInteractiveAuthentication bool          `koanf:"kbd_interactive_authentication"`
 	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
+	Banner                       string        `koanf:"banner"`                    // absolute path of a text sent before authentication, or BannerNone
 	MaxSessions                  int           `koanf:"max_sessions"`              // session channels open at once on one connection
 	MaxConnections               int           `koanf:"max_connections"`           // connections at once
 	AcceptEnv                    []string      `koanf:"accept_env"`                // patterns with * and ?
@@ -62,6 +63,9 @@ type SSH struct {
 	ChannelTimeout               []string      `koanf:"channel_timeout"`           // what ParseChannelTimeout takes; the first that matches counts
 	UnusedConnectionTimeout      time.Duration `koanf:"unused_connection_timeout"` // without an open channel; 0 for ever
 }
+
+// BannerNone is SSH.Banner where nothing is sent.
+const BannerNone = "none"
 
 // The names that SSH.HostKeys may hold.
 const (
@@ -73,30 +77,6 @@ const (
 // Session bounds a session as a whole.
 type Session struct {
 	MaxTime time.Duration `koanf:"max_time"` // from the login on
-}
-
-// Auth says who gets in.
-type Auth struct {
-	Mode             AuthMode     `koanf:"mode"`
-	AcceptPublicKeys bool         `koanf:"accept_public_keys"` // AuthAcceptAll: any verified key gets in
-	Credentials      []Credential `koanf:"credentials"`        // AuthStatic: the pairs that get in
-}
-
-// AuthMode is the value of auth.mode.
-type AuthMode string
-
-// The ways to decide about a login.
-const (
-	AuthAcceptAll AuthMode = "accept-all"
-	AuthStatic    AuthMode = "static"
-)
-
-// Credential is bait: a login name with either a password or a public key.
-// Exactly one of the two is set.
-type Credential struct {
-	User      string `koanf:"user"`
-	Password  string `koanf:"password"`
-	PublicKey string `koanf:"public_key"` // one line as in authorized_keys, sshd(8)
 }
 
 // Forwarding says what becomes of what a client wants forwarded. Nothing ever is:
@@ -290,6 +270,7 @@ func Default() Config {
 			MaxAuthTries:           6,
 			PasswordAuthentication: true,
 			PubkeyAuthentication:   true,
+			Banner:                 BannerNone,
 			MaxSessions:            10,
 			MaxConnections:         256,
 			AcceptEnv:              []string{"LANG", "LC_*"},
@@ -301,7 +282,7 @@ func Default() Config {
 			UnusedConnectionTimeout: 10 * time.Minute,
 		},
 		Session: Session{MaxTime: 4 * time.Hour},
-		Auth:    Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Auth:    Auth{Mode: AuthAcceptAll, Credentials: []Credential{}, Rules: []Rule{}, Honeytokens: []Honeytoken{}, Bait: BaitOff},
 		Forwarding: Forwarding{
 			TCPLocal:          ForwardSink,
 			TCPRemote:         ForwardDeny,

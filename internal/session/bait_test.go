@@ -26,6 +26,9 @@ func TestBait(t *testing.T) {
 	}
 	s := st.open(st.login())
 	s.Prepare(st.Context(), false)
+	s.leasing.Lock()
+	s.bait() // as for a lease that was not had at once
+	s.leasing.Unlock()
 	st.runs(newStream(0, func(*fakeStream, func([]byte) error, func([]byte) error) error { return nil }))
 	r := st.start(s, sshd.Program{Kind: sshd.Shell})
 	if err := r.Serve(st.Context(), (&client{stdin: strings.NewReader("")}).stream()); err != nil {

@@ -24,7 +24,7 @@ func newConfig(g *globals) *cobra.Command {
 		// Runnable, or cobra would answer a misspelt verb with help and success.
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newConfigCheck(g), newConfigShow(g), newConfigGet(g))
+	cmd.AddCommand(newConfigCheck(g), newConfigShow(g), newConfigGet(g), newConfigImport(g))
 	return cmd
 }
 

@@ -16,13 +16,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandtrap/sandtrap/internal/admission"
-	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/enrich"
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/history"
 	"github.com/sandtrap/sandtrap/internal/index"
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/pool"
@@ -64,7 +64,7 @@ type service struct {
 	start  time.Time
 	events *event.Emitter
 	counts event.Counter
-	policy atomic.Pointer[auth.Policy]
+	policy atomic.Pointer[history.Judge]
 	gate   *admission.Gate
 	tarpit *tarpit.Tarpit
 	// What is known of sources.
@@ -74,6 +74,9 @@ type service struct {
 	space   *record.Space
 
 	sessions *session.Service
+	history  *history.Store
+	baits    atomic.Bool     // are planted
+	plants   atomic.Bool     // keys that attackers plant are looked for
 	stopping context.Context // ends when a stop begins
 	stop     func()
 
@@ -96,9 +99,6 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer s.stop()
 	s.log = newLogger(s.cfg.Log, g.err)
-	if err := s.setPolicy(s.cfg.Auth); err != nil {
-		return err
-	}
 	lock, err := claimState(s.cfg.StateDir)
 	if err != nil {
 		return err
@@ -113,12 +113,20 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	}
 	defer func() { err = errors.Join(err, s.events.Close()) }()
 	defer s.keepIndex(store)()
+	if err := s.openPolicy(); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.history.Close()) }()
 	sealer, stopSealing, err := s.startSealing(store)
 	if err != nil {
 		return err
 	}
 	defer stopSealing()
 	keys, err := s.hostKeys()
+	if err != nil {
+		return err
+	}
+	banner, err := readBanner(s.cfg.SSH.Banner)
 	if err != nil {
 		return err
 	}
@@ -136,10 +144,10 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
-	s.sessions = &session.Service{Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
+	s.sessions = &session.Service{Bait: s.newBait, Planted: s.planted, Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
 		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
 		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Origin: s.originOf, Log: s.log.Named("session")}
-	s.newServer(keys, s.sessions)
+	s.newServer(keys, banner, s.sessions)
 	return s.serve(ctx, signals)
 }
 

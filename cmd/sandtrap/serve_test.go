@@ -72,7 +72,7 @@ type honeypot struct {
 // settings is a configuration for tests; more are lines of YAML behind it.
 func settings(state, address, socket, more string) string {
 	return fmt.Sprintf(`state_dir: %s
-ssh: {listen: ["%s"], host_keys: [ed25519], drain_timeout: 1s}
+ssh: {listen: ["%s"], host_keys: [ed25519], drain_timeout: 1s, fail_delay: 0s}
 podman: {socket: %s}
 target: {image: "localhost/target:latest"}
 log: {format: json}
@@ -94,8 +94,14 @@ func freeAddress(t *testing.T) string {
 // launch starts the service on a fake Podman; it need not become ready.
 func launch(t *testing.T, more string, change func(*testpodman.Service)) *honeypot {
 	t.Helper()
+	return launchIn(t, t.TempDir(), more, change)
+}
+
+// launchIn starts it in a state directory that may have been another's.
+func launchIn(t *testing.T, state, more string, change func(*testpodman.Service)) *honeypot {
+	t.Helper()
 	h := &honeypot{
-		T: t, podman: testpodman.New(t), state: t.TempDir(), address: freeAddress(t),
+		T: t, podman: testpodman.New(t), state: state, address: freeAddress(t),
 		err: &output{changed: make(chan struct{})}, signals: make(chan os.Signal, 4), done: make(chan error, 1),
 	}
 	if change != nil {

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/crypto/ssh"
 
 	"github.com/sandtrap/sandtrap/internal/admission"
-	"github.com/sandtrap/sandtrap/internal/auth"
 	"github.com/sandtrap/sandtrap/internal/capture"
 	"github.com/sandtrap/sandtrap/internal/config"
 	"github.com/sandtrap/sandtrap/internal/control"
@@ -28,14 +27,14 @@ import (
 type hostKey = ssh.Signer
 
 // newServer puts the SSH server together.
-func (s *service) newServer(keys []hostKey, sessions *session.Service) {
+func (s *service) newServer(keys []hostKey, banner string, sessions *session.Service) {
 	c := s.cfg.SSH
 	s.server = sshd.New(sshd.Config{
 		Version: c.Version, HostKeys: keys, KexAlgorithms: c.KexAlgorithms, Ciphers: c.Ciphers, MACs: c.MACs,
 		LoginGraceTime: c.LoginGraceTime, PasswordTime: c.PasswordTime, FailDelay: c.FailDelay,
 		PasswordAuthentication: c.PasswordAuthentication, KbdInteractiveAuthentication: c.KbdInteractiveAuthentication, PubkeyAuthentication: c.PubkeyAuthentication,
-		MaxAuthTries: c.MaxAuthTries, MaxSessions: c.MaxSessions, Admission: s.gate, Tarpit: s.tarpit, About: s.aboutSource,
-		AcceptEnv: c.AcceptEnv, Policy: func() auth.Policy { return *s.policy.Load() }, Open: sessions.Open,
+		MaxAuthTries: c.MaxAuthTries, Banner: banner, MaxSessions: c.MaxSessions, Admission: s.gate, Tarpit: s.tarpit, About: s.aboutSource,
+		AcceptEnv: c.AcceptEnv, Policy: func() sshd.Policy { return s.policy.Load() }, Open: sessions.Open,
 		ClientAliveInterval: c.ClientAliveInterval, ClientAliveCountMax: c.ClientAliveCountMax,
 		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
 		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, EventLimits: event.Limits{Repeats: s.cfg.Events.MaxRepeats, Text: int64(s.cfg.Events.MaxText)}, Log: s.log.Named("sshd"),
@@ -50,6 +49,29 @@ func (s *service) capture() *session.Capture {
 	}
 	limits := capture.Limits{FileBytes: int64(c.MaxFileBytes), SessionBytes: int64(c.MaxSessionBytes), Files: c.MaxFiles, Time: c.MaxTime}
 	return session.NewCapture(limits, s.cfg.Podman.Layer, s.stopping)
+}
+
+// maxBanner bounds the file of ssh.banner, in bytes.
+const maxBanner = 64 << 10
+
+// readBanner reads what clients are sent before they log in.
+func readBanner(path string) (string, error) {
+	if path == config.BannerNone {
+		return "", nil
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return "", fmt.Errorf("read ssh.banner: %w", err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxBanner+1))
+	switch {
+	case err != nil:
+		return "", fmt.Errorf("read ssh.banner: %w", err)
+	case len(text) > maxBanner:
+		return "", fmt.Errorf("read ssh.banner: %s is larger than %d bytes", path, maxBanner)
+	}
+	return string(text), nil
 }
 
 // channelTimeouts are pairs that have been checked.
@@ -140,6 +162,9 @@ func (s *service) status() string {
 	if err := s.unloaded.Load(); err != nil {
 		line += ", configuration not reloaded: " + oneLine(*err)
 	}
+	if err := s.history.Err(); err != nil {
+		line += ", not keeping what let sources in: " + oneLine(err)
+	}
 	if err := s.events.Err(); err != nil {
 		line += ", refusing sessions: " + oneLine(err)
 	}
@@ -226,23 +251,6 @@ func (s *service) reload() control.Reloaded {
 	s.log.Info("configuration reloaded", "applied", strings.Join(applied, " "))
 	s.events.Emit(event.ServerReload, event.F("applied", strings.Join(applied, " ")), event.F("restart_needed", strings.Join(later, " ")))
 	return control.Reloaded{Applied: applied, RestartNeeded: later}
-}
-
-func (s *service) setPolicy(c config.Auth) error {
-	var policy auth.Policy = auth.AcceptAll{Keys: c.AcceptPublicKeys}
-	if c.Mode == config.AuthStatic {
-		credentials := make([]auth.Credential, len(c.Credentials))
-		for i, one := range c.Credentials {
-			credentials[i] = auth.Credential(one)
-		}
-		static, err := auth.NewStatic(credentials)
-		if err != nil {
-			return err
-		}
-		policy = static
-	}
-	s.policy.Store(&policy)
-	return nil
 }
 
 func addresses(listeners []net.Listener) string {

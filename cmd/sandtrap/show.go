@@ -197,6 +197,12 @@ func describeAttempts(b *strings.Builder, s evidence.Session, zone *time.Locatio
 		if a.Accepted {
 			b.WriteString(" accepted")
 		}
+		if a.Honeytoken != "" {
+			b.WriteString(", honeytoken " + term.Safe(a.Honeytoken))
+		}
+		if a.BaitSession != "" {
+			b.WriteString(" of session " + term.Safe(a.BaitSession))
+		}
 		b.WriteByte('\n')
 	}
 	if s.AttemptsOmitted > 0 {

@@ -27,6 +27,7 @@ type Account struct {
 	UID, GID    uint32
 	Home, Shell string // absolute paths
 	Made        bool   // it was made for this login
+	Baited      bool   // the bait of the login is in its home directory
 }
 
 // Exit is how a program ended. Either Signal is set, to a name as in RFC 4254,

@@ -66,7 +66,7 @@ func (l *Leader) account(payload []byte) error {
 	if !isField(m.Name, maxName) || m.Name == "" || !isPath(m.Home) || !isPath(m.Shell) {
 		return violation("an account that cannot be: %.100q, home %.100q, shell %.100q", m.Name, m.Home, m.Shell)
 	}
-	return l.answer(loginAnswer{account: Account{Name: m.Name, UID: m.UID, GID: m.GID, Home: m.Home, Shell: m.Shell, Made: m.Made}})
+	return l.answer(loginAnswer{account: Account{Name: m.Name, UID: m.UID, GID: m.GID, Home: m.Home, Shell: m.Shell, Made: m.Made, Baited: m.Baited}})
 }
 
 // Bounds in bytes of what an account may hold.

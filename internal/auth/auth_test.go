@@ -53,7 +53,7 @@ func TestPolicies(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			got := tt.policy.Decide(tt.try)
+			got := tt.policy.Decide(tt.try, History{})
 			if got.Accept != tt.want || got.Reason == "" {
 				t.Errorf("Decide = %+v, want accept %v with a reason", got, tt.want)
 			}

@@ -25,7 +25,7 @@ type service struct {
 
 // settings is what the measurements change in SandTrap's configuration.
 type settings struct {
-	ready int  // targets kept ready
+	ready int // targets kept ready
 	// The password that alone gets in; empty for any.
 	password string
 }

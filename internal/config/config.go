@@ -55,6 +55,7 @@ type SSH struct {
 	PasswordAuthentication       bool          `koanf:"password_authentication"`
 	KbdInteractiveAuthentication bool          `koanf:"kbd_interactive_authentication"`
 	PubkeyAuthentication         bool          `koanf:"pubkey_authentication"`
+	Banner                       string        `koanf:"banner"`                    // absolute path of a text sent before authentication, or BannerNone
 	MaxSessions                  int           `koanf:"max_sessions"`              // session channels open at once on one connection
 	MaxConnections               int           `koanf:"max_connections"`           // connections at once
 	MaxStartups                  string        `koanf:"max_startups"`              // what admission.ParseStartups takes: connections that have not logged in
@@ -69,6 +70,9 @@ type SSH struct {
 	UnusedConnectionTimeout      time.Duration `koanf:"unused_connection_timeout"` // without an open channel; 0 for ever
 }
 
+// BannerNone is SSH.Banner where nothing is sent.
+const BannerNone = "none"
+
 // The names that SSH.HostKeys may hold.
 const (
 	KeyEd25519 = "ed25519"
@@ -79,30 +83,6 @@ const (
 // Session bounds a session as a whole.
 type Session struct {
 	MaxTime time.Duration `koanf:"max_time"` // from the login on
-}
-
-// Auth says who gets in.
-type Auth struct {
-	Mode             AuthMode     `koanf:"mode"`
-	AcceptPublicKeys bool         `koanf:"accept_public_keys"` // AuthAcceptAll: any verified key gets in
-	Credentials      []Credential `koanf:"credentials"`        // AuthStatic: the pairs that get in
-}
-
-// AuthMode is the value of auth.mode.
-type AuthMode string
-
-// The ways to decide about a login.
-const (
-	AuthAcceptAll AuthMode = "accept-all"
-	AuthStatic    AuthMode = "static"
-)
-
-// Credential is bait: a login name with either a password or a public key.
-// Exactly one of the two is set.
-type Credential struct {
-	User      string `koanf:"user"`
-	Password  string `koanf:"password"`
-	PublicKey string `koanf:"public_key"` // one line as in authorized_keys, sshd(8)
 }
 
 // Forwarding says what becomes of what a client wants forwarded. Nothing ever is:
@@ -296,6 +276,7 @@ func Default() Config {
 			MaxAuthTries:           6,
 			PasswordAuthentication: true,
 			PubkeyAuthentication:   true,
+			Banner:                 BannerNone,
 			MaxSessions:            10,
 			MaxConnections:         3072,
 			MaxStartups:            "1024:30:2048",
@@ -325,7 +306,7 @@ func Default() Config {
 			TarpitConnections:       4096,
 			TarpitInterval:          10 * time.Second,
 		},
-		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}},
+		Auth: Auth{Mode: AuthAcceptAll, Credentials: []Credential{}, Rules: []Rule{}, Honeytokens: []Honeytoken{}, Bait: BaitOff},
 		Forwarding: Forwarding{
 			TCPLocal:          ForwardSink,
 			TCPRemote:         ForwardDeny,

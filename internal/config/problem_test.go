@@ -113,6 +113,9 @@ func TestFileProblems(t *testing.T) {
 	}
 }
 
+// rulesMode goes on with a section auth.
+const rulesMode = "  mode: rules\n"
+
 func TestImpossibleValues(t *testing.T) {
 	key := func(section, line string) string { return section + ":\n  " + line + "\n" }
 	for _, test := range []struct{ name, text, want string }{
@@ -152,6 +155,32 @@ func TestImpossibleValues(t *testing.T) {
 		{"key", key("auth", "credentials: [{user: a, public_key: ssh-rsa x}]"), "auth.credentials[0].public_key: is not one line of an authorized_keys file (such as ssh-ed25519 AAAA… comment)"},
 		{"two keys", key("auth", `credentials: [{user: a, public_key: "`+someKey+`\n`+someKey+`"}]`), "auth.credentials[0].public_key: is not one line of an authorized_keys file (such as ssh-ed25519 AAAA… comment)"},
 		{"long password", key("auth", "credentials: [{user: a, password: "+strings.Repeat("x", 1025)+"}]"), "auth.credentials[0].password: is longer than 1024 bytes"},
+		{"banner", key("ssh", "banner: Welcome"), `ssh.banner: "Welcome" is not an absolute path`},
+		{"no rules", key("auth", "mode: rules"), "auth.mode: rules needs at least one entry in auth.rules (to let nobody in, set deny-all)"},
+		{"rules aside", key("auth", "rules: [{action: allow}]"), "auth.rules: is set, but auth.mode is accept-all: set it to rules"},
+		{"credentials aside", "auth:\n  credentials: [{user: a, password: b}]\n  mode: rules\n  rules: [{action: allow}]\n", "auth.credentials: is set, but auth.mode is rules: write a rule with the action allow"},
+		{"keys aside", "auth:\n  accept_public_keys: true\n  mode: rules\n  rules: [{action: allow}]\n", "auth.accept_public_keys: is set, but auth.mode is rules: write a rule with keys: [any]"},
+		{"action", key("auth", "rules: [{action: frobnicate}]") + rulesMode, `auth.rules[0].action: "frobnicate" is not one of allow, deny, after-tries, chance, per-source`},
+		{"no action", key("auth", "rules: [{users: [a]}]") + rulesMode, "auth.rules[0]: has no action"},
+		{"rule name", key("auth", "rules: [{name: a b, action: allow}]") + rulesMode, `auth.rules[0].name: "a b" is not a name (1 to 64 letters, digits, and . _ - inside)`},
+		{"expression", key("auth", "rules: [{action: allow, users: [a, 'regexp:(']}]") + rulesMode, "auth.rules[0].users[1]: \"regexp:(\" is no regular expression: missing closing ): \"(\""},
+		{"explosive expression", key("auth", "rules: [{action: allow, passwords: ['regexp:((a{0,100}){0,100}){0,100}']}]") + rulesMode, `auth.rules[0].passwords[0]: "regexp:((a{0,100}){0,100}){0,100}" is no regular expression: invalid repeat count: "{0,100}"`},
+		{"prefix", key("auth", "rules: [{action: allow, sources: [10.0.0.1/8]}]") + rulesMode, `auth.rules[0].sources[0]: "10.0.0.1/8" has bits set beyond its length: want 10.0.0.0/8`},
+		{"window", key("auth", "rules: [{action: allow, times: ['09:00-09:00']}]") + rulesMode, `auth.rules[0].times[0]: "09:00-09:00" is an empty time window`},
+		{"rule key", key("auth", "rules: [{action: allow, keys: [ssh-rsa]}]") + rulesMode, "auth.rules[0].keys[0]: is neither a fingerprint (SHA256:…) nor one line of an authorized_keys file"},
+		{"method", key("auth", "rules: [{action: allow, methods: [none]}]") + rulesMode, `auth.rules[0].methods[0]: "none" is not one of password, keyboard-interactive, publickey`},
+		{"tries", key("auth", "rules: [{action: after-tries, min_tries: 3}]") + rulesMode, "auth.rules[0]: the action after-tries needs min_tries and max_tries: 1 to 64, the first not above the other"},
+		{"pattern of its own", key("auth", "rules: [{action: per-source, passwords: [a, 'glob:b*']}]") + rulesMode, `auth.rules[0].passwords[1]: "glob:b*" is a pattern, the action per-source takes plain passwords`},
+		{"many rules", key("auth", "rules: ["+strings.Repeat("{action: allow},", 1001)+"]") + rulesMode, "auth.rules: has 1001 elements, at most 1000 are taken"},
+		{"many patterns", key("auth", "rules: [{action: allow, users: ["+strings.Repeat("a,", 20001)+"]}]") + rulesMode, "auth.rules: hold 20001 users, passwords, keys and sources, at most 20000 are taken"},
+		{"rule without effect", key("auth", "rules: [{action: allow}, {action: allow, users: [a]}]") + rulesMode, "auth.rules[1]: never decides: it comes after one that takes all it would (auth.rules[0] on line 2)"},
+		{"allowed and denied", key("auth", "rules: [{action: allow, users: [a, b], passwords: [x]}, {action: deny, users: [b, c], passwords: [x]}]") + rulesMode, `auth.rules[1]: says deny of user "b" with password "x", of which an earlier one says allow (auth.rules[0] on line 2)`},
+		{"honeytoken name", key("auth", "honeytokens: [{password: x}]"), `auth.honeytokens[0].name: "" is not a name (1 to 64 letters, digits, and . _ - inside)`},
+		{"honeytoken without", key("auth", "honeytokens: [{name: a, user: b}]"), "auth.honeytokens[0]: needs either password or public_key"},
+		{"honeytoken key", key("auth", "honeytokens: [{name: a, public_key: b}]"), "auth.honeytokens[0].public_key: is neither a fingerprint (SHA256:…) nor one line of an authorized_keys file"},
+		{"honeytoken twice", key("auth", "honeytokens: [{name: a, password: b}, {name: c, password: b}]"), "auth.honeytokens[1]: marks the same as auth.honeytokens[0]"},
+		{"honeytoken names", key("auth", "honeytokens: [{name: a, password: b}, {name: a, password: c}]"), `auth.honeytokens[1].name: "a" is the name of auth.honeytokens[0] too`},
+		{"bait", key("auth", "bait: maybe"), `auth.bait: "maybe" is not one of off, plant`},
 		{"socket", key("podman", "socket: podman.sock"), `podman.socket: "podman.sock" is not an absolute path`},
 		{"handover", key("podman", "handover: /"+strings.Repeat("x", 107)), "podman.handover: is longer than the 107 bytes a socket's path may have"},
 		{"control socket", key("control", "socket: control.sock"), `control.socket: "control.sock" is not an absolute path`},

@@ -14,7 +14,9 @@ var (
 
 // enums lists what each string type with a fixed set of values allows.
 var enums = map[reflect.Type][]string{
-	reflect.TypeFor[AuthMode]():    {string(AuthAcceptAll), string(AuthStatic)},
+	reflect.TypeFor[AuthMode]():    {string(AuthAcceptAll), string(AuthStatic), string(AuthRules), string(AuthDenyAll)},
+	reflect.TypeFor[RuleAction]():  actionNames(),
+	reflect.TypeFor[Bait]():        {string(BaitOff), string(BaitPlant)},
 	reflect.TypeFor[Forward]():     {string(ForwardDeny), string(ForwardSink)},
 	reflect.TypeFor[Sticky]():      {string(StickyOff), string(StickySource), string(StickySourceAndCredential)},
 	reflect.TypeFor[LoginAs]():     {string(LoginExisting), string(LoginCreate), string(LoginFallback)},

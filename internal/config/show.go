@@ -25,6 +25,24 @@ func (c Config) WriteYAML(w io.Writer) error {
 	return encoder.Close()
 }
 
+// WriteRules writes a section auth that decides by rules, with a remark before each, as
+// a file that Load takes.
+func WriteRules(w io.Writer, rules []Rule, remarks []string) error {
+	list := &yaml.Node{Kind: yaml.SequenceNode}
+	for i, r := range rules {
+		one := mapping(reflect.ValueOf(r))
+		one.Style, one.HeadComment = yaml.FlowStyle, remarks[i]
+		list.Content = append(list.Content, one)
+	}
+	section := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode("mode"), textNode(string(AuthRules)), textNode("rules"), list}}
+	encoder := yaml.NewEncoder(w)
+	encoder.SetIndent(2)
+	if err := encoder.Encode(&yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{textNode("auth"), section}}); err != nil {
+		return fmt.Errorf("write rules: %w", err)
+	}
+	return encoder.Close()
+}
+
 // MarshalJSON writes the keys as in a file; durations and sizes are strings.
 func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(export(reflect.ValueOf(c))) }
 
@@ -100,12 +118,19 @@ func node(v reflect.Value) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: plain(v)}
 }
 
-// mapping leaves out what a credential does not have: an empty password is no
-// password, but would read as one.
+// sparse are the elements of lists of which only what they have is shown: an empty
+// password is no password, but would read as one.
+var sparse = map[reflect.Type]bool{
+	reflect.TypeFor[Credential](): true, reflect.TypeFor[Rule](): true, reflect.TypeFor[Honeytoken](): true,
+}
+
+func empty(v reflect.Value) bool { return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0 }
+
+// mapping is a section.
 func mapping(v reflect.Value) *yaml.Node {
 	m := &yaml.Node{Kind: yaml.MappingNode}
 	for i := range v.NumField() {
-		if v.Type() == reflect.TypeFor[Credential]() && v.Field(i).IsZero() {
+		if sparse[v.Type()] && empty(v.Field(i)) {
 			continue
 		}
 		name := v.Type().Field(i).Tag.Get("koanf")
@@ -135,7 +160,7 @@ func export(v reflect.Value) any {
 	case reflect.Struct:
 		m := map[string]any{}
 		for i := range v.NumField() {
-			if v.Type() == reflect.TypeFor[Credential]() && v.Field(i).IsZero() {
+			if sparse[v.Type()] && empty(v.Field(i)) {
 				continue
 			}
 			m[v.Type().Field(i).Tag.Get("koanf")] = export(v.Field(i))

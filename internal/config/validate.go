@@ -109,6 +109,8 @@ func (c *checker) check(config Config) {
 	c.admission(config.Admission)
 	c.enrich(config.Enrich)
 	c.credentials(config.Auth)
+	c.rules(config.Auth.Rules)
+	c.honeytokens(config.Auth.Honeytokens)
 	c.target(config.Target)
 	c.socket("podman.socket", config.Podman.Socket)
 	c.socket("podman.handover", config.Podman.Handover)
@@ -122,8 +124,8 @@ func (c *checker) check(config Config) {
 	if sound && config.Events.MaxBytes < 2*config.Events.MaxFileBytes {
 		c.blame("events.max_bytes", "%s is less than twice events.max_file_bytes, which is %s", config.Events.MaxBytes, config.Events.MaxFileBytes)
 	}
-	if sound && config.Auth.Mode == AuthStatic && len(config.Auth.Credentials) == 0 {
-		c.blame("auth.mode", "static needs at least one entry in auth.credentials")
+	if sound {
+		c.authTogether(config.Auth)
 	}
 }
 
@@ -208,6 +210,9 @@ func (c *checker) ssh(s SSH) {
 		return ""
 	})
 	c.version(s.Version)
+	if s.Banner != BannerNone {
+		c.path("ssh.banner", s.Banner)
+	}
 	c.list("ssh.host_keys", s.HostKeys, 1, oneOf([]string{KeyEd25519, KeyECDSA, KeyRSA}))
 	good, bad := ssh.SupportedAlgorithms(), ssh.InsecureAlgorithms()
 	// The library knows this alias but does not list it.
@@ -248,11 +253,8 @@ func (c *checker) version(version string) {
 	}
 }
 
-// Bounds of lists, in elements. They keep the checks below quick.
-const (
-	maxList        = 256
-	maxCredentials = 4096
-)
+// maxList bounds a list, in elements. It keeps the checks below quick.
+const maxList = 256
 
 // list checks a list's length, each element, and that none comes twice.
 func (c *checker) list(path string, list []string, least int, fault func(string) string) {
@@ -306,43 +308,6 @@ func validAddress(address string) bool {
 	}
 	_, err = netip.ParseAddr(host)
 	return err == nil
-}
-
-// maxText bounds a login name or a password in bytes; nothing longer fits in
-// what sshd(8) takes from a client either.
-const maxText = 1024
-
-func (c *checker) credentials(auth Auth) {
-	if n := len(auth.Credentials); n > maxCredentials {
-		c.blame("auth.credentials", "has %d elements, at most %d are taken", n, maxCredentials)
-		return
-	}
-	for i, credential := range auth.Credentials {
-		at := fmt.Sprintf("auth.credentials[%d]", i)
-		c.text(at+".user", credential.User)
-		c.text(at+".password", credential.Password)
-		if credential.User == "" {
-			c.blame(at, "has no user")
-		}
-		switch password, key := credential.Password != "", credential.PublicKey != ""; {
-		case password && key:
-			c.blame(at, "has both password and public_key, write two entries")
-		case !password && !key:
-			c.blame(at, "has neither password nor public_key")
-		case key:
-			_, _, _, rest, err := ssh.ParseAuthorizedKey([]byte(credential.PublicKey))
-			if err != nil || len(rest) > 0 {
-				c.blame(at+".public_key", "is not one line of an authorized_keys file (such as ssh-ed25519 AAAA… comment)")
-			}
-		}
-	}
-}
-
-// text wants something a client could send as a login name or password.
-func (c *checker) text(path, value string) {
-	if len(value) > maxText {
-		c.blame(path, "is longer than %d bytes", maxText)
-	}
 }
 
 // The names a target may carry: our own for it, an RFC 1123 label, an account

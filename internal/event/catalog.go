@@ -20,6 +20,7 @@ const (
 	ClientVersion  Kind = "client.version"
 	ClientKexInit  Kind = "client.kexinit"
 	AuthAttempt    Kind = "auth.attempt"
+	HoneytokenUse  Kind = "honeytoken.use"
 	SessionOpen    Kind = "session.open"
 	SessionLease   Kind = "session.lease"
 	SessionFail    Kind = "session.fail"
@@ -63,10 +64,11 @@ type Severity int
 
 // The severities in use.
 const (
-	Error   Severity = 3
-	Warning Severity = 4
-	Notice  Severity = 5
-	Info    Severity = 6
+	Critical Severity = 2
+	Error    Severity = 3
+	Warning  Severity = 4
+	Notice   Severity = 5
+	Info     Severity = 6
 )
 
 // Definition describes one kind of event: the single source of the journal's
@@ -99,7 +101,8 @@ var Catalog = []Definition{
 	{ConnectionEnd, "90b27e9fb5ba4ac5ae2ca945ed541017", Info, "Connection closed", []string{"duration_ms", "reason"}},
 	{ClientVersion, "6683ad25d6c940f1a430d3d870f6bcd9", Info, "Client identified itself", []string{"client_version"}},
 	{ClientKexInit, "24f202dd7636453b960b0fb49a9aa2a4", Info, "Client offered algorithms", []string{"hassh", "kex_algorithms", "host_key_algorithms", "ciphers", "macs", "compression", "ciphers_to_client", "macs_to_client", "compression_to_client", "languages"}},
-	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason"}},
+	{AuthAttempt, "70e67341c3d14f11b5f7662974601f3a", Notice, "Authentication attempt", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "reason", "rule", "since_previous_ms"}},
+	{HoneytokenUse, "eacb16f3622c4a55ae47653242086d85", Critical, "Honeytoken used", []string{"user", "method", "password", "key_type", "fingerprint", "public_key", "key_state", "accepted", "honeytoken", "bait_session"}},
 	{SessionOpen, "2a0116531bd948d5b2d24e03cabd791c", Notice, "Session opened", []string{"user", "method"}},
 	{SessionLease, "fe52cf89bb4b4259a86304de4a286d79", Info, "Target leased", []string{"target", "container", "image_digest", "wait_ms", "previous_session", "returned"}},
 	{SessionFail, "a1941bdcdb6a4b999c0e80e7564ddbcc", Error, "Session could not be served", []string{"stage", "error"}},

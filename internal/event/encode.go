@@ -116,6 +116,8 @@ func lineValue(v any) string {
 // String is the syslog keyword of the severity, in lower case.
 func (s Severity) String() string {
 	switch s {
+	case Critical:
+		return "critical"
 	case Error:
 		return "error"
 	case Warning:

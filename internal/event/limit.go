@@ -17,7 +17,7 @@ type Limits struct {
 // repeats are the kinds that clients can cause at will. Of all others a connection
 // has a few.
 var repeats = map[Kind]bool{
-	ConnectionDeny: true, AuthAttempt: true, SessionFail: true, ChannelOpen: true, ChannelDeny: true, ChannelTimeout: true, ChannelRequest: true, GlobalRequest: true,
+	ConnectionDeny: true, AuthAttempt: true, HoneytokenUse: true, SessionFail: true, ChannelOpen: true, ChannelDeny: true, ChannelTimeout: true, ChannelRequest: true, GlobalRequest: true,
 	ForwardRequest: true, ForwardListen: true, ForwardClose: true, ShellStart: true, ExecStart: true, SubsystemStart: true, CommandInput: true, ProgramExit: true,
 	RecordingStop: true, TransferFile: true, TransferChange: true, TransferGap: true, ChannelClose: true,
 }

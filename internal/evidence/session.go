@@ -42,11 +42,14 @@ type Session struct {
 	Login         Login      `json:"login"`
 	Attempts      []Attempt  `json:"attempts"`
 	// AttemptsOmitted counts attempts beyond those the caller kept.
-	AttemptsOmitted int       `json:"attempts_omitted,omitempty"`
-	Target          Target    `json:"target"`
-	Channels        []Channel `json:"channels"`
-	Forwards        []Forward `json:"forwards,omitempty"` // as far as they were accepted
-	Capture         *Capture  `json:"capture,omitempty"`  // of the target's end; nil where no program was started
+	AttemptsOmitted int    `json:"attempts_omitted,omitempty"`
+	Target          Target `json:"target"`
+	// PlantedKeys are the lines of authorized_keys of the target's account at the end,
+	// where a rule asks for planted keys.
+	PlantedKeys []Text    `json:"planted_keys,omitempty"`
+	Channels    []Channel `json:"channels"`
+	Forwards    []Forward `json:"forwards,omitempty"` // as far as they were accepted
+	Capture     *Capture  `json:"capture,omitempty"`  // of the target's end; nil where no program was started
 }
 
 // Endpoint is one side of a TCP connection.
@@ -83,6 +86,11 @@ type Attempt struct {
 	KeyState    string    `json:"key_state,omitempty"` // offered or verified
 	Accepted    bool      `json:"accepted"`
 	Reason      string    `json:"reason,omitempty"` // one of our words
+	Rule        string    `json:"rule,omitempty"`   // that has decided
+	// Honeytoken is the name of the one that was shown, and BaitSession the session in
+	// whose target it was planted, where it was.
+	Honeytoken  string `json:"honeytoken,omitempty"`
+	BaitSession string `json:"bait_session,omitempty"`
 }
 
 // Login returns the attempt as the one that was let in.
@@ -102,6 +110,14 @@ type Target struct {
 	// PreviousSession is the session that had this container before, when its
 	// source came back in time.
 	PreviousSession string `json:"previous_session,omitempty"`
+	// Bait is what was planted for this session, if anything was.
+	Bait *Bait `json:"bait,omitempty"`
+}
+
+// Bait is a password that only this session's target has held.
+type Bait struct {
+	Path     string `json:"path"` // of the script that holds it, in the target
+	Password string `json:"password"`
 }
 
 // Channel is one session channel (RFC 4254 section 6).

@@ -82,8 +82,8 @@ func fuzzMessage[T any, M message[T]](f *testing.F, some T) {
 
 var (
 	someHello   = HelloMessage{Version: 1}
-	someLogin   = LoginMessage{User: "root\x00\xff", Fallback: "root", Policy: PolicyCreate, Source: "192.0.2.1"}
-	someAccount = AccountMessage{Name: "root", UID: 1, GID: 2, Home: "/root", Shell: "/bin/bash", Made: true}
+	someLogin   = LoginMessage{User: "root\x00\xff", Fallback: "root", Policy: PolicyCreate, Source: "192.0.2.1", BaitName: "x.sh", Bait: "#!/bin/sh\n"}
+	someAccount = AccountMessage{Name: "root", UID: 1, GID: 2, Home: "/root", Shell: "/bin/bash", Made: true, Baited: true}
 	someSize    = Size{Columns: 80, Rows: 24, Width: 640, Height: 480}
 	someOpen    = OpenMessage{
 		Path: "/bin/sh", Argv: []string{"-sh", ""}, Env: []string{"A=b"}, Dir: "/", PTY: true, Size: someSize, Modes: "\x01\x02", LoginShell: true,

@@ -18,6 +18,9 @@ type LoginMessage struct {
 	Fallback string // an account of the target
 	Policy   Policy
 	Source   string // the attacker's address in text, for utmp(5)
+	// Bait is the content of a script to leave in the account's home directory under
+	// BaitName. There is none without a name.
+	BaitName, Bait string
 }
 
 // AccountMessage is the payload of Account: a line of passwd(5).
@@ -27,6 +30,7 @@ type AccountMessage struct {
 	Home     string
 	Shell    string
 	Made     bool // it was made for this login
+	Baited   bool // the bait of Login is in its home directory
 }
 
 // Size is a terminal's size; pixels may be 0. See ioctl_tty(2), TIOCSWINSZ.
@@ -81,6 +85,8 @@ func (m *LoginMessage) Encode() []byte {
 	e.string(m.Fallback)
 	e.b = append(e.b, byte(m.Policy))
 	e.string(m.Source)
+	e.string(m.BaitName)
+	e.string(m.Bait)
 	return e.b
 }
 
@@ -90,6 +96,7 @@ func (m *LoginMessage) Decode(payload []byte) error {
 	m.User, m.Fallback = d.string(), d.string()
 	m.Policy = Policy(d.byte())
 	m.Source = d.string()
+	m.BaitName, m.Bait = d.string(), d.string()
 	return d.end("login")
 }
 
@@ -102,6 +109,7 @@ func (m *AccountMessage) Encode() []byte {
 	e.string(m.Home)
 	e.string(m.Shell)
 	e.bool(m.Made)
+	e.bool(m.Baited)
 	return e.b
 }
 
@@ -111,7 +119,7 @@ func (m *AccountMessage) Decode(payload []byte) error {
 	m.Name = d.string()
 	m.UID, m.GID = d.uint32(), d.uint32()
 	m.Home, m.Shell = d.string(), d.string()
-	m.Made = d.bool()
+	m.Made, m.Baited = d.bool(), d.bool()
 	return d.end("account")
 }
 

@@ -36,8 +36,9 @@ func (w *worker) logIn(payload []byte) error {
 		w.send(frame.Failed, 0, []byte("No account to log in with"))
 		return nil
 	}
+	baited := plantBait(w.root, a, m.BaitName, m.Bait)
 	w.login = &login{account: a, records: newRecords(w.root, m.Source), monitor: syscall.Getpid()}
-	answer := frame.AccountMessage{Name: a.name, UID: a.uid, GID: a.gid, Home: a.home, Shell: a.shell, Made: a.made}
+	answer := frame.AccountMessage{Name: a.name, UID: a.uid, GID: a.gid, Home: a.home, Shell: a.shell, Made: a.made, Baited: baited}
 	w.send(frame.Account, 0, answer.Encode())
 	// The rest is done while the client hears that and says what it wants.
 	return w.enter(w.login)

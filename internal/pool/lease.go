@@ -20,7 +20,11 @@ type Claim struct {
 	Source     string // the attacker's address in text
 	Credential string // stands for what was accepted; "" for none
 	Early      bool   // who claims may not need it: only one of plenty, without waiting
+	Bait       Bait   // to leave in a target that nobody had before
 }
+
+// Bait is a script for the home directory of the account. There is none without a name.
+type Bait struct{ Name, Content string }
 
 // Lease is the exclusive hold of one target by one session.
 type Lease struct {
@@ -121,11 +125,12 @@ func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target
 	defer cancel()
 	a, err := leader.Login(ctx, frame.LoginMessage{
 		User: claim.User, Fallback: p.cfg.Target.Account, Policy: p.cfg.Target.LoginAs, Source: claim.Source,
+		BaitName: claim.Bait.Name, Bait: claim.Bait.Content,
 	})
 	if err != nil {
 		return target.Account{}, fmt.Errorf("log in to the target: %w", err)
 	}
-	return target.Account{Name: a.Name, UID: a.UID, GID: a.GID, Home: a.Home, Shell: a.Shell, Made: a.Made}, nil
+	return target.Account{Name: a.Name, UID: a.UID, GID: a.GID, Home: a.Home, Shell: a.Shell, Made: a.Made, Baited: a.Baited}, nil
 }
 
 // begin makes a container that has taken the login the session's.

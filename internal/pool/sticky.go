@@ -202,5 +202,6 @@ func (p *Pool) restart(ctx context.Context, c *container, claim Claim) (target.A
 	if err := p.connect(ctx, c); err != nil {
 		return target.Account{}, err
 	}
+	claim.Bait = Bait{} // it has one, and whoever had it may have seen that
 	return p.askLogin(ctx, c.leader, claim)
 }

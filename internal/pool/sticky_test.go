@@ -57,6 +57,34 @@ func TestReturn(t *testing.T) {
 	}
 }
 
+// TestBaitIsPlantedOnce: a target that somebody had keeps the bait that it has.
+func TestBaitIsPlantedOnce(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, sticky, func(b *bubble) {
+		baited := func(session string) *Lease {
+			c := claim(session)
+			c.Bait = Bait{Name: session, Content: "x"}
+			l, err := b.take(b.Context(), c)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.held(l)
+			return l
+		}
+		first := baited(session1)
+		if m := b.leader(first.Container).logins[0]; m.BaitName != session1 || m.Bait != "x" {
+			b.Errorf("login %+v", m)
+		}
+		b.rest(time.Second)
+		b.over(first)
+		b.rest(time.Minute)
+		again := baited(session2)
+		if m := b.leader(again.Container).logins[0]; again.Container != first.Container || m.BaitName != "" || m.Bait != "" {
+			b.Errorf("login %+v", m)
+		}
+	})
+}
+
 func TestWhoMayReturn(t *testing.T) {
 	other := func(c Claim) Claim { c.Source = "192.0.2.2"; return c }
 	guess := func(c Claim) Claim { c.Credential = "guess"; return c }

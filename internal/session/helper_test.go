@@ -123,7 +123,7 @@ func (l *fakeLeader) Login(_ context.Context, m frame.LoginMessage) (attach.Acco
 	l.podman.mu.Lock()
 	defer l.podman.mu.Unlock()
 	l.podman.logins = append(l.podman.logins, m)
-	return attach.Account{Name: "root", Home: "/root", Shell: "/bin/bash"}, nil
+	return attach.Account{Name: "root", Home: "/root", Shell: "/bin/bash", Baited: m.BaitName != ""}, nil
 }
 
 func (l *fakeLeader) Start(_ context.Context, p pool.Program) (pool.Stream, error) {

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"path"
 	"strconv"
 	"strings"
 	"sync"
@@ -20,6 +21,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
+	"github.com/sandtrap/sandtrap/internal/history"
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/sshd"
@@ -36,6 +38,11 @@ type Service struct {
 	MaxSessionBytes int64         // recorded bytes of a session; 0 for no limit
 	Space           *record.Space // where the store is; nil for any
 	Transfers       transfer.Limits
+	// Bait makes what is planted in the target of a session: without a password nothing is.
+	Bait func(session string) (history.Bait, error)
+	// Planted is told, at the end of each session, how to find the keys that would let
+	// its source in again; nil where nobody wants to know.
+	Planted func(from netip.Addr, keys func() []ssh.PublicKey)
 	// Capture is of what is left in targets; nil for nothing.
 	Capture *Capture
 	// Seal is told of the directory of a session that is closed; nil for nobody.
@@ -80,10 +87,12 @@ type Session struct {
 	early, prepare sync.Once
 	syncing        atomic.Bool // a sync is to come
 
-	leasing sync.Mutex // held while a target is leased; guards the next three
+	leasing sync.Mutex // held while a target is leased; guards the next five
 	lease   *pool.Lease
 	linked  bool  // the lease is in the record on disk
 	refused error // why Prepare got no lease, for the next to want one
+	baited  bool  // the bait was made, or not for good
+	planted history.Bait
 
 	mu     sync.Mutex // guards all below; taken after leasing
 	record evidence.Session
@@ -144,7 +153,10 @@ func begin(l sshd.Login) evidence.Session {
 func attempt(t sshd.Tried) evidence.Attempt {
 	e := evidence.Attempt{
 		Time: t.Time.UTC(), User: evidence.Text(t.User), Method: t.Method, Password: evidence.Text(t.Password),
-		KeyState: t.KeyState, Accepted: t.Accepted, Reason: t.Reason,
+		KeyState: t.KeyState, Accepted: t.Accepted, Reason: t.Reason, Rule: t.Rule,
+	}
+	if token := t.Honeytoken; token != nil {
+		e.Honeytoken, e.BaitSession = token.Name, token.Session
 	}
 	if t.Key != nil {
 		e.PublicKey, e.Fingerprint = sshd.KeyLine(t.Key), ssh.FingerprintSHA256(t.Key)
@@ -240,7 +252,7 @@ func (s *Session) target(ctx context.Context) (*pool.Lease, error) {
 func (s *Session) leaseAndLink(ctx context.Context, early bool) (*pool.Lease, error) {
 	if s.lease == nil {
 		claim := claim(s.login)
-		claim.Early = early
+		claim.Early, claim.Bait = early, script(s.bait())
 		lease, err := s.service.Pool.Lease(ctx, claim)
 		if err != nil {
 			return nil, fmt.Errorf("lease a target: %w", err)
@@ -275,6 +287,9 @@ func (s *Session) link(lease *pool.Lease) error {
 	s.record.Target = evidence.Target{
 		Name: lease.Target, Container: lease.Container, ContainerName: lease.Name, Image: lease.Image, ImageDigest: lease.ImageDigest,
 		Account: lease.Account.Name, PreviousSession: lease.Previous,
+	}
+	if lease.Account.Baited && s.planted.Password != "" {
+		s.record.Target.Bait = &evidence.Bait{Path: path.Join(lease.Account.Home, script(s.planted).Name), Password: s.planted.Password}
 	}
 	err := s.dir.Save(s.record)
 	s.mu.Unlock()
@@ -378,6 +393,7 @@ func (s *Session) Close(reason string) {
 	lease := s.lease
 	s.leasing.Unlock()
 	if lease != nil {
+		s.takeKeys(lease)
 		captured := s.beginCapture(lease)
 		ctx, cancel := context.WithTimeout(context.Background(), releaseTimeout)
 		defer cancel()

@@ -103,9 +103,9 @@ func TestOutcomes(t *testing.T) {
 		t.Run(word, func(t *testing.T) {
 			f := listen(t, func(c *Config) {
 				limited(func(l *admission.Limits) { penalties(l, word) })(c)
-				c.Policy = func() auth.Policy { return refuseAll{} }
+				c.Policy = func() Policy { return refuseAll{} }
 				if strings.HasPrefix(word, "crash") {
-					c.Policy = func() auth.Policy { return nil }
+					c.Policy = func() Policy { return nil }
 				}
 				if strings.HasPrefix(word, "grace") {
 					c.LoginGraceTime = 50 * time.Millisecond

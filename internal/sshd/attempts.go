@@ -3,6 +3,7 @@ package sshd
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -16,7 +17,9 @@ import (
 // the record. How many there can be is bounded by MaxAuthTries, and for keys that
 // are only asked about by the library.
 type attempts struct {
-	policy auth.Policy
+	policy Policy
+	source netip.Addr
+	began  time.Time // of the connection
 	events *event.Emitter
 	tried  []Tried // the library calls from one goroutine, the handshake's
 	kept   bool    // the attempt that log hears of next is among tried
@@ -46,11 +49,12 @@ func KeyLine(key ssh.PublicKey) string {
 func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, error) {
 	if len(a.tried) > 0 && a.tried[0].User != t.User {
 		// sshd disconnects at once; RFC 4252, section 5.
-		a.keep(t, auth.Decision{Reason: userChanged}, keyState)
+		t.Void = true
+		a.keep(t, auth.Decision{Reason: userChanged, Honeytoken: a.ask(&t, keyState).Honeytoken}, keyState)
 		a.drop(userChanged)
 		return nil, errRefused
 	}
-	d := a.policy.Decide(t)
+	d := a.ask(&t, keyState)
 	a.keep(t, d, keyState)
 	a.checked(t, d.Accept && keyState != KeyOffered)
 	if !d.Accept {
@@ -59,31 +63,59 @@ func (a *attempts) decide(t auth.Attempt, keyState string) (*ssh.Permissions, er
 	return &ssh.Permissions{}, nil
 }
 
+// ask completes an attempt and puts it before the policy.
+func (a *attempts) ask(t *auth.Attempt, keyState string) auth.Decision {
+	t.Source, t.At, t.Verified = a.source, time.Now(), keyState == KeyVerified
+	return a.policy.Decide(*t)
+}
+
 // userChanged is why a connection ends that goes on with another login name.
 const userChanged = "user name changed"
 
 // keep records an attempt and its outcome. A key that would do lets nobody in
 // until it is verified.
 func (a *attempts) keep(t auth.Attempt, d auth.Decision, keyState string) {
-	one := Tried{Attempt: t, Time: time.Now(), Accepted: d.Accept && keyState != KeyOffered, Reason: d.Reason, KeyState: keyState}
+	one := Tried{
+		Attempt: t, Time: time.Now(), Accepted: d.Accept && keyState != KeyOffered, Reason: d.Reason, Rule: d.Rule, KeyState: keyState,
+		Honeytoken: d.Honeytoken,
+	}
+	before := a.began
+	if n := len(a.tried); n > 0 {
+		before = a.tried[n-1].Time
+	}
 	a.tried = append(a.tried, one)
 	// What follows an offer that was welcome is a question answered, of which log
 	// never hears, or a signature.
 	a.kept = !(d.Accept && keyState == KeyOffered)
-	fields := []event.Field{
-		event.F("user", t.User), event.F("method", t.Method), event.F("accepted", one.Accepted), event.F("reason", d.Reason),
-	}
-	switch {
-	case t.Key != nil:
-		fields = append(fields, event.F("key_type", t.Key.Type()), event.F("fingerprint", ssh.FingerprintSHA256(t.Key)),
-			event.F("public_key", KeyLine(t.Key)), event.F("key_state", keyState))
-	case t.Method == "password" || t.Method == "keyboard-interactive":
-		fields = append(fields, event.F("password", t.Password))
+	shown := one.shown()
+	fields := append(shown[:len(shown):len(shown)], event.F("accepted", one.Accepted), event.F("reason", d.Reason), event.F("since_previous_ms", one.Time.Sub(before).Milliseconds()))
+	if d.Rule != "" {
+		fields = append(fields, event.F("rule", d.Rule))
 	}
 	a.events.Emit(event.AuthAttempt, fields...)
+	if token := d.Honeytoken; token != nil {
+		fields := append(shown, event.F("accepted", one.Accepted), event.F("honeytoken", token.Name))
+		if token.Session != "" {
+			fields = append(fields, event.F("bait_session", token.Session))
+		}
+		a.events.Emit(event.HoneytokenUse, fields...)
+	}
 	if one.Accepted {
 		a.accepted()
 	}
+}
+
+// shown is the credential of an attempt as events have it.
+func (t *Tried) shown() []event.Field {
+	fields := []event.Field{event.F("user", t.User), event.F("method", t.Method)}
+	switch {
+	case t.Key != nil:
+		fields = append(fields, event.F("key_type", t.Key.Type()), event.F("fingerprint", ssh.FingerprintSHA256(t.Key)),
+			event.F("public_key", KeyLine(t.Key)), event.F("key_state", t.KeyState))
+	case t.Method == auth.Password || t.Method == auth.KeyboardInteractive:
+		fields = append(fields, event.F("password", t.Password))
+	}
+	return fields
 }
 
 // password is what PasswordAuthentication is to sshd (RFC 4252, section 8).
@@ -116,9 +148,15 @@ func (a *attempts) offered(m ssh.ConnMetadata, key ssh.PublicKey) (*ssh.Permissi
 	return a.decide(auth.Attempt{User: m.User(), Method: "publickey", Key: key}, KeyOffered)
 }
 
-// verified is called with a key that offered accepted and whose signature holds.
+// verified is called with a key that offered accepted and whose signature holds. The
+// policy hears of it again, for now it counts; it may have changed its mind.
 func (a *attempts) verified(m ssh.ConnMetadata, key ssh.PublicKey, p *ssh.Permissions, _ string) (*ssh.Permissions, error) {
-	a.keep(auth.Attempt{User: m.User(), Method: "publickey", Key: key}, auth.Decision{Accept: true, Reason: "signature verified"}, KeyVerified)
+	t := auth.Attempt{User: m.User(), Method: "publickey", Key: key}
+	d := a.ask(&t, KeyVerified)
+	a.keep(t, d, KeyVerified)
+	if !d.Accept {
+		return nil, errRefused
+	}
 	return p, nil
 }
 
@@ -133,7 +171,7 @@ func (a *attempts) log(m ssh.ConnMetadata, method string, err error) {
 	t := auth.Attempt{User: m.User(), Method: method}
 	switch method {
 	case "none":
-		a.keep(t, a.policy.Decide(t), "")
+		a.keep(t, a.ask(&t, ""), "")
 	case "password", "keyboard-interactive", "publickey":
 		a.keep(t, auth.Decision{Reason: "malformed, not verified or not offered"}, "")
 	case "hostbased", "gssapi-with-mic":

@@ -93,7 +93,7 @@ func TestEveryAttemptIsAnEvent(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			f := listen(t, func(c *Config) { c.Policy = func() auth.Policy { return tt.policy } })
+			f := listen(t, func(c *Config) { c.Policy = func() Policy { return always{tt.policy} } })
 			_, _, err := f.login(clientConfig("root", tt.methods...))
 			got := f.tries(t)
 			if diff := cmp.Diff(tt.want, got); diff != "" {
@@ -108,7 +108,7 @@ func TestEveryAttemptIsAnEvent(t *testing.T) {
 
 func TestKeyEventCarriesTheKey(t *testing.T) {
 	key := testKey(t, "k")
-	f := listen(t, func(c *Config) { c.Policy = func() auth.Policy { return auth.AcceptAll{Keys: true} } })
+	f := listen(t, func(c *Config) { c.Policy = func() Policy { return always{auth.AcceptAll{Keys: true}} } })
 	if _, _, err := f.login(clientConfig("git", ssh.PublicKeys(key))); err != nil {
 		t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func TestWrongCredentialsUpToTheLimit(t *testing.T) {
 	}
 	f := listen(t, func(c *Config) {
 		c.MaxAuthTries = 3
-		c.Policy = func() auth.Policy { return static }
+		c.Policy = func() Policy { return always{static} }
 	})
 	asked := 0
 	_, _, err = f.login(clientConfig("root", ssh.RetryableAuthMethod(ssh.PasswordCallback(func() (string, error) {
@@ -155,7 +155,7 @@ func TestSecondTryIsAccepted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := listen(t, func(c *Config) { c.Policy = func() auth.Policy { return static } })
+	f := listen(t, func(c *Config) { c.Policy = func() Policy { return always{static} } })
 	n := 0
 	client, raw, err := f.login(clientConfig("root", ssh.RetryableAuthMethod(ssh.PasswordCallback(func() (string, error) {
 		n++
@@ -205,7 +205,7 @@ func TestAttemptsWithoutCallback(t *testing.T) {
 	}
 	for _, tt := range tests {
 		log := newEventLog()
-		a := attempts{policy: auth.AcceptAll{}, events: event.New(log), checked: func(auth.Attempt, bool) {}}
+		a := attempts{policy: always{auth.AcceptAll{}}, events: event.New(log), checked: func(auth.Attempt, bool) {}}
 		a.log(metadata{"root"}, tt.method, tt.err)
 		found, _ := log.of(event.AuthAttempt)
 		if tt.want == "" {
@@ -227,7 +227,7 @@ func TestAttemptsWithoutCallback(t *testing.T) {
 // who was not is told at once.
 func TestInteractiveEndsWithoutAQuestion(t *testing.T) {
 	for _, policy := range []auth.Policy{auth.AcceptAll{}, &auth.Static{}} {
-		a := attempts{policy: policy, events: event.New(newEventLog()), accepted: func() {}, checked: func(auth.Attempt, bool) {}}
+		a := attempts{policy: always{policy}, events: event.New(newEventLog()), accepted: func() {}, checked: func(auth.Attempt, bool) {}}
 		var asked []int
 		p, err := a.interactive(metadata{"root"}, func(_, _ string, questions []string, _ []bool) ([]string, error) {
 			asked = append(asked, len(questions))
@@ -244,7 +244,7 @@ func TestInteractiveEndsWithoutAQuestion(t *testing.T) {
 }
 
 func TestInteractiveWithoutAnAnswer(t *testing.T) {
-	a := attempts{policy: auth.AcceptAll{}, events: event.New(newEventLog()), checked: func(auth.Attempt, bool) {}}
+	a := attempts{policy: always{auth.AcceptAll{}}, events: event.New(newEventLog()), checked: func(auth.Attempt, bool) {}}
 	for name, ask := range map[string]ssh.KeyboardInteractiveChallenge{
 		"error":       func(string, string, []string, []bool) ([]string, error) { return nil, io.EOF },
 		"no answer":   func(string, string, []string, []bool) ([]string, error) { return nil, nil },
@@ -277,7 +277,7 @@ func TestPasswordTime(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			f := listen(t, func(c *Config) {
 				c.PasswordTime = d
-				c.Policy = func() auth.Policy { return tt.policy }
+				c.Policy = func() Policy { return always{tt.policy} }
 			})
 			began := time.Now()
 			opened := make(chan time.Duration, 1)
@@ -389,7 +389,7 @@ func TestAnotherUser(t *testing.T) {
 	log := newEventLog()
 	var dropped []string
 	a := attempts{
-		policy: auth.AcceptAll{}, events: event.New(log), checked: func(auth.Attempt, bool) {}, accepted: func() { t.Error("the second was let in") },
+		policy: always{auth.AcceptAll{}}, events: event.New(log), checked: func(auth.Attempt, bool) {}, accepted: func() { t.Error("the second was let in") },
 		drop: func(reason string) { dropped = append(dropped, reason) },
 	}
 	a.log(metadata{"root"}, "none", errRefused)

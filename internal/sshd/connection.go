@@ -54,7 +54,7 @@ func newConnection(s *Server, c net.Conn, id event.Identity, opened time.Time, p
 	conn.traffic.Conn, conn.raw = c, &conn.traffic
 	conn.wire = newClearConn(conn.raw)
 	conn.events = s.cfg.Events.Bind(id).Limit(s.cfg.EventLimits)
-	conn.tries.policy, conn.tries.events = s.cfg.Policy(), conn.events
+	conn.tries.policy, conn.tries.events, conn.tries.source, conn.tries.began = s.cfg.Policy(), conn.events, conn.source.Addr(), opened
 	return conn
 }
 
@@ -278,6 +278,9 @@ func (c *connection) serverConfig() *ssh.ServerConfig {
 		ServerVersion:           "SSH-2.0-" + cfg.Version,
 		AuthLogCallback:         c.tries.log,
 		PublicKeyAuthAlgorithms: publicKeyAlgorithms,
+	}
+	if cfg.Banner != "" {
+		sc.BannerCallback = func(ssh.ConnMetadata) string { return cfg.Banner }
 	}
 	if cfg.PasswordAuthentication {
 		sc.PasswordCallback = c.tries.password

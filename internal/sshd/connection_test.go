@@ -276,7 +276,7 @@ func TestPanicEndsOnlyItsConnection(t *testing.T) {
 func TestPolicyIsAskedForEachConnection(t *testing.T) {
 	var n atomic.Int32
 	f := listen(t, func(c *Config) {
-		c.Policy = func() auth.Policy { n.Add(1); return auth.AcceptAll{} }
+		c.Policy = func() Policy { n.Add(1); return always{auth.AcceptAll{}} }
 	})
 	f.client()
 	f.client()
@@ -418,7 +418,7 @@ func TestLoginFailure(t *testing.T) {
 func TestEventsAreLimited(t *testing.T) {
 	f := listen(t, func(c *Config) {
 		c.EventLimits = event.Limits{Repeats: 3}
-		c.Policy = func() auth.Policy { return refuseAll{} }
+		c.Policy = func() Policy { return refuseAll{} }
 	})
 	if _, _, err := f.login(clientConfig("root", ssh.RetryableAuthMethod(ssh.Password("x"), 5))); err == nil {
 		t.Fatal("let in")

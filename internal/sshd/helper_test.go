@@ -222,7 +222,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 	cfg := Config{
 		Version: testVersion, HostKeys: []ssh.Signer{testHostKey}, LoginGraceTime: patience, MaxAuthTries: 6, MaxSessions: 10,
 		PasswordAuthentication: true, KbdInteractiveAuthentication: true, PubkeyAuthentication: true,
-		Admission: admission.New(roomy(), 64, time.Now()), AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() auth.Policy { return auth.AcceptAll{} },
+		Admission: admission.New(roomy(), 64, time.Now()), AcceptEnv: []string{"LANG", "LC_*"}, Policy: func() Policy { return always{auth.AcceptAll{}} },
 		Events: event.New(f.events), Log: hclog.NewNullLogger(),
 		Forwarding: Forwarding{MaxChannels: 100, MaxTime: patience},
 	}
@@ -410,3 +410,8 @@ func readAll(r io.Reader) string {
 	all, _ := io.ReadAll(r)
 	return string(all)
 }
+
+// always is a policy that remembers nothing.
+type always struct{ auth.Policy }
+
+func (a always) Decide(t auth.Attempt) auth.Decision { return a.Policy.Decide(t, auth.History{}) }

@@ -32,6 +32,7 @@ type Config struct {
 	MACs           []string
 	LoginGraceTime time.Duration // from TCP accept to the end of authentication
 	MaxAuthTries   int
+	Banner         string        // sent at the first attempt, RFC 4252 section 5.4; empty for none
 	PasswordTime   time.Duration // how long the check of a password takes, see hashing
 	FailDelay      time.Duration // how much longer the answer to a wrong one takes, see failDelay
 	// What a client may try.
@@ -56,7 +57,7 @@ type Config struct {
 	About func(netip.Addr) []event.Field
 
 	// Policy returns the policy for a new connection, so that a reload reaches it.
-	Policy func() auth.Policy
+	Policy func() Policy
 	// Open begins the session of a connection whose credential was accepted. Its
 	// error ends the connection.
 	Open   func(context.Context, Login) (Session, error)
@@ -64,6 +65,11 @@ type Config struct {
 	// EventLimits bound the events of one connection.
 	EventLimits event.Limits
 	Log         hclog.Logger
+}
+
+// Policy answers attempts, and may remember them.
+type Policy interface {
+	Decide(auth.Attempt) auth.Decision
 }
 
 // Login is an authenticated connection as the session sees it.
@@ -92,7 +98,10 @@ type Tried struct {
 	Time     time.Time
 	Accepted bool
 	Reason   string
+	Rule     string // that has decided, "" for none
 	KeyState string // KeyOffered or KeyVerified, for a key
+	// Honeytoken is set when the credential is marked.
+	Honeytoken *auth.Honeytoken
 }
 
 // ErrReported, in the chain of an error of a Session, says that an event has told of

@@ -69,6 +69,7 @@ type Account struct {
 	Name, Home, Shell string
 	UID, GID          uint32
 	Made              bool // it was made for the login
+	Baited            bool // the login's bait is in its home directory
 }
 
 // Accounts are the users of a target that can log in.

@@ -130,5 +130,5 @@ func reloadable(key string) bool {
 	case "admission.max_sources", "admission.tarpit_interval":
 		return false
 	}
-	return strings.HasPrefix(key, "auth.") || strings.HasPrefix(key, "admission.") || strings.HasPrefix(key, "enrich.")
+	return strings.HasPrefix(key, "auth.") || strings.HasPrefix(key, "admission.") || strings.HasPrefix(key, "enrich.") || strings.HasPrefix(key, "retention.")
 }

@@ -30,7 +30,7 @@ func (s *service) openControl() (closeControl func()) {
 			r, err := s.sessions.Recording(id, channel)
 			return record.Following{Dir: r.Dir, Name: r.Name, Over: r.Over}, live(err)
 		},
-		Reload: s.askReload, Drain: s.pool.Drain, Refill: s.pool.Refill,
+		Reload: s.askReload, Collect: s.collect, Drain: s.pool.Drain, Refill: s.pool.Refill,
 		EventDir: filepath.Join(s.cfg.StateDir, "events"), Events: s.events, Log: s.log.Named("control"),
 	}).Close
 }

@@ -102,7 +102,7 @@ func newRoot(g *globals) *cobra.Command {
 	root.PersistentFlags().StringVar(&g.configPath, "config", "", "configuration file (default /etc/sandtrap/sandtrap.yaml)")
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.AddCommand(newServe(g), newHostKeys(g), newSealKey(g),
-		newList(g), newArtifacts(g), newStats(g), newIndex(g), newShow(g), newReplay(g), newReport(g), newExport(g), newVerify(g), newEvents(g), newPin(g), newUnpin(g),
+		newList(g), newArtifacts(g), newStats(g), newIndex(g), newShow(g), newReplay(g), newReport(g), newExport(g), newVerify(g), newEvents(g), newPin(g), newUnpin(g), newGC(g),
 		newStatus(g), newWatch(g), newTerminate(g), newReload(g), newPool(g), newMetrics(g),
 		newConfig(g), newDoctor(g), newVersion(g))
 	asUsageErrors(root)

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -27,6 +28,8 @@ import (
 	"github.com/sandtrap/sandtrap/internal/podman"
 	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
+	"github.com/sandtrap/sandtrap/internal/retention"
+	"github.com/sandtrap/sandtrap/internal/seal"
 	"github.com/sandtrap/sandtrap/internal/session"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
@@ -75,10 +78,15 @@ type service struct {
 
 	sessions *session.Service
 	history  *history.Store
-	baits    atomic.Bool     // are planted
-	plants   atomic.Bool     // keys that attackers plant are looked for
-	stopping context.Context // ends when a stop begins
-	stop     func()
+	baits    atomic.Bool // are planted
+	plants   atomic.Bool // keys that attackers plant are looked for
+	store    *evidence.Store
+	sealer   *seal.Sealer
+	// What is kept, and what is held while the rest is removed.
+	retention  atomic.Pointer[retention.Policy]
+	collecting sync.Mutex
+	stopping   context.Context // ends when a stop begins
+	stop       func()
 
 	listeners []net.Listener
 	unloaded  atomic.Pointer[error] // why the latest reload changed nothing, nil when it did
@@ -122,6 +130,8 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 		return err
 	}
 	defer stopSealing()
+	s.store, s.sealer = store, sealer
+	s.setRetention(s.cfg.Retention)
 	keys, err := s.hostKeys()
 	if err != nil {
 		return err

@@ -106,9 +106,9 @@ func (s *service) serve(ctx context.Context, signals <-chan os.Signal) error {
 	watch, stopWatch := context.WithCancel(ctx)
 	defer stopWatch()
 	go systemd.Watchdog(watch, s.healthy)
+	defer s.openControl()()
 	s.events.Emit(event.ServerStart, event.F("version", version), event.F("listeners", addresses(s.listeners)))
 	s.log.Info("serving", "version", version, "listeners", addresses(s.listeners))
-	defer s.openControl()()
 	systemd.Ready(s.status())
 	tick := time.NewTicker(statusEvery)
 	defer tick.Stop()
@@ -242,6 +242,7 @@ func (s *service) reload() control.Reloaded {
 	}
 	config.Take(&s.cfg, loaded.Config, applied) // only these: others read the rest meanwhile
 	s.gate.Set(limits)
+	s.setRetention(s.cfg.Retention)
 	s.tarpit.SetMost(s.cfg.Admission.TarpitConnections)
 	s.enrich(s.cfg.Enrich) // files may have changed where settings have not
 	s.log.SetLevel(hclog.LevelFromString(string(s.cfg.Log.Level)))

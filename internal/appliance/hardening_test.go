@@ -11,7 +11,7 @@ import (
 // what it was when somebody last looked, in tenths.
 func TestHardening(t *testing.T) {
 	for unit, most := range map[string]string{
-		"sandtrap.service": "10", "sandtrap-filter.service": "10", "sandtrap-handover.service": "10",
+		"sandtrap.service": "10", "sandtrap-filter.service": "10", "sandtrap-handover.service": "10", "sandtrap-gc.service": "10",
 		// It runs as root, and reads a directory of the account sandtrap.
 		"sandtrap-hostkeys.service": "11",
 		// It changes an attribute of files that belong to subordinate ids.

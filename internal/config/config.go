@@ -29,6 +29,7 @@ type Config struct {
 	Target     Target     `koanf:"target"`
 	Limits     Limits     `koanf:"limits"`
 	Recording  Recording  `koanf:"recording"`
+	Retention  Retention  `koanf:"retention"`
 	Transfers  Transfers  `koanf:"transfers"`
 	Capture    Capture    `koanf:"capture"`
 	Events     Events     `koanf:"events"`
@@ -185,6 +186,17 @@ const (
 	EnforcementRequired   Enforcement = "required"
 	EnforcementBestEffort Enforcement = "best-effort"
 )
+
+// Retention says how much evidence is kept; 0 is no bound. That of containers is the
+// pool's.
+type Retention struct {
+	SessionsAge    time.Duration `koanf:"sessions_age"` // since their start
+	SessionsBytes  Bytes         `koanf:"sessions_bytes"`
+	SessionsCount  int           `koanf:"sessions_count"`
+	ArtifactsAge   time.Duration `koanf:"artifacts_age"` // since they were brought last
+	ArtifactsBytes Bytes         `koanf:"artifacts_bytes"`
+	ArtifactsCount int           `koanf:"artifacts_count"`
+}
 
 // Recording bounds the evidence of one channel and of one session, and says how much
 // must be free for there to be any.

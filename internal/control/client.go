@@ -59,6 +59,11 @@ func (c *Client) Reload(ctx context.Context) (r Reloaded, err error) {
 	return r, c.ask(ctx, http.MethodPost, "reload", &r)
 }
 
+// Collect has evidence removed that is beyond its bounds, and waits for it.
+func (c *Client) Collect(ctx context.Context) (r Collected, err error) {
+	return r, c.ask(ctx, http.MethodPost, "gc", &r)
+}
+
 // Drain removes the warm targets and has no others made.
 func (c *Client) Drain(ctx context.Context) (p Pool, err error) {
 	return p, c.ask(ctx, http.MethodPost, "pool/drain", &p)

@@ -14,6 +14,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/record"
+	"github.com/sandtrap/sandtrap/internal/retention"
 )
 
 // Errors that a Client returns and, the first two, that a Config's functions may.
@@ -111,6 +112,13 @@ type Reloaded struct {
 	Applied       []string `json:"applied"`        // settings that changed and count now
 	RestartNeeded []string `json:"restart_needed"` // settings that changed and do not
 	// Error is why nothing changed, empty when the configuration was read.
+	Error string `json:"error,omitempty"`
+}
+
+// Collected is what the removal of old evidence came to.
+type Collected struct {
+	retention.Result
+	// Error says what could not be removed, empty when all was.
 	Error string `json:"error,omitempty"`
 }
 

@@ -46,11 +46,13 @@ type Config struct {
 	// are set.
 	Recording func(id string, channel int) (record.Following, error)
 	Reload    func(context.Context) (Reloaded, error)
-	Drain     func() // the pool
-	Refill    func() // the same
-	EventDir  string
-	Events    *event.Emitter // for what operators do
-	Log       hclog.Logger
+	// Collect removes evidence beyond its bounds.
+	Collect  func(context.Context) Collected
+	Drain    func() // the pool
+	Refill   func() // the same
+	EventDir string
+	Events   *event.Emitter // for what operators do
+	Log      hclog.Logger
 }
 
 // Server answers operators.
@@ -132,6 +134,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /v1/sessions/{id}/channels/{channel}/recording", s.stream(s.recording))
 	m.HandleFunc("POST /v1/sessions/{id}/terminate", s.terminate)
 	m.HandleFunc("POST /v1/reload", s.reload)
+	m.HandleFunc("POST /v1/gc", s.stream(s.collect))
 	m.HandleFunc("POST /v1/pool/drain", s.pool("drain", s.cfg.Drain))
 	m.HandleFunc("POST /v1/pool/refill", s.pool("refill", s.cfg.Refill))
 	return m
@@ -212,6 +215,19 @@ func (s *Server) reload(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	answer(w, result)
+}
+
+// collect may take long, so that the answer begins before it is known.
+func (s *Server) collect(ctx context.Context, f *flow, r *http.Request) error {
+	s.acted(r, "gc")
+	if err := f.begin("application/json"); err != nil {
+		return err
+	}
+	b, err := json.Marshal(s.cfg.Collect(ctx))
+	if err != nil {
+		return err
+	}
+	return f.write(b)
 }
 
 func (s *Server) pool(action string, act func()) http.HandlerFunc {

@@ -61,7 +61,7 @@ var about = map[Kind]string{
 const hostile = "Hostile. "
 
 var meanings = map[string]string{
-	"action":                "What was asked for: **terminate**, **reload**, **drain** or **refill**.",
+	"action":                "What was asked for: **terminate**, **reload**, **gc**, **drain** or **refill**.",
 	"operator_pid":          "Process that asked.",
 	"operator_uid":          "User that asked, as a number; 65534 also stands for those whom systemd before 257 hides from the service.",
 	"terminated_session":    "Identifier of the session that is to end.",

@@ -3,6 +3,7 @@
 package retention
 
 import (
+	"cmp"
 	"slices"
 	"time"
 )
@@ -42,7 +43,7 @@ type Removal struct {
 // the oldest as brings number and size within their bounds. It may change the order of
 // items.
 func Plan(items []Item, b Bounds, now time.Time) []Removal {
-	slices.SortStableFunc(items, func(a, b Item) int { return a.Time.Compare(b.Time) })
+	slices.SortFunc(items, func(a, b Item) int { return cmp.Or(a.Time.Compare(b.Time), cmp.Compare(a.Name, b.Name)) })
 	count, bytes := len(items), int64(0)
 	for _, i := range items {
 		bytes += i.Bytes

@@ -8,9 +8,9 @@ import (
 	"testing"
 )
 
-// TestRetention: what is beyond its bounds goes with the timer's unit, the chain of seals
+// TestRetentionOfEvidence: what is beyond its bounds goes with the timer's unit, the chain of seals
 // knows of it, and the timer runs with the service.
-func TestRetention(t *testing.T) {
+func TestRetentionOfEvidence(t *testing.T) {
 	for range 3 {
 		ssh(t, "root", "true")
 	}

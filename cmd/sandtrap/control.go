@@ -65,7 +65,7 @@ func (s *service) describer() func() control.Status {
 		sessions := s.sessions.Live()
 		c := control.Status{
 			Version: version, PID: os.Getpid(), Start: s.start.UTC(), Connections: s.server.Connections(), Sessions: len(sessions),
-			Pool: poolStatus(s), Recording: control.Recording{Free: -1, MinFree: least, Low: s.space.Low()}, Events: eventStatus(s), Process: usage(),
+			Admission: admissionStatus(s), Pool: poolStatus(s), Recording: control.Recording{Free: -1, MinFree: least, Low: s.space.Low()}, Events: eventStatus(s), Process: usage(),
 		}
 		c.Pool.Target = target
 		for _, one := range sessions {
@@ -84,6 +84,16 @@ func (s *service) describer() func() control.Status {
 		}
 		return c
 	}
+}
+
+// admissionStatus is what the gate and the tarpit tell.
+func admissionStatus(s *service) control.Admission {
+	a := s.gate.Status()
+	refused := make(map[string]uint64, len(a.Refused))
+	for reason, n := range a.Refused {
+		refused[string(reason)] = n
+	}
+	return control.Admission{Startups: a.Startups, Sources: a.Sources, Admitted: a.Admitted, Refused: refused, Forgotten: a.Forgotten, Tarpit: s.tarpit.Status().Held}
 }
 
 func poolStatus(s *service) control.Pool {

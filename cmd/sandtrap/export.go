@@ -10,18 +10,21 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/export"
 	"github.com/sandtrap/sandtrap/internal/hint"
+	"github.com/sandtrap/sandtrap/internal/index"
 )
 
 // exportOptions are the flags and arguments of export.
 type exportOptions struct {
 	output string   // "-" for standard output
 	ids    []string // as Store.Find takes them
-	since  string   // a duration or a time; empty for the sessions named
+	query  filterOptions
+	asked  bool // query chooses sessions
 	now    time.Time
 }
 
@@ -34,20 +37,21 @@ func newExport(g *globals) *cobra.Command {
 bag (BagIt, RFC 8493) in a tar file that is compressed with zstd. tar and sha256sum
 open and check it.
 
-ID is as for show, but not a number. Without any, --since chooses sessions; those
-that are still open are left out then.
+ID is as for show, but not a number. The other options choose sessions as for list,
+beside those that are named; those that are still open are left out then.
 
 Exit status is 0 if all is well, 1 for an error, 2 for wrong usage, 4 if there
 is no such session.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.ids, o.now = args, time.Now()
+			cmd.Flags().Visit(func(f *pflag.Flag) { o.asked = o.asked || f.Name != "output" && f.Name != "config" })
 			return withStore(g, func(s *evidence.Store) error {
 				return runExport(cmd.Context(), s, o, g.out, g.err)
 			})
 		},
 	}
 	cmd.Flags().StringVarP(&o.output, "output", "o", "", "write to `FILE`, which must not exist; - is standard output (default sandtrap-ID.tar.zst)")
-	cmd.Flags().StringVar(&o.since, "since", "", "the sessions since `TIME`, as for list")
+	o.query.addFlags(cmd)
 	return cmd
 }
 
@@ -58,10 +62,10 @@ type exported struct {
 }
 
 func runExport(ctx context.Context, s *evidence.Store, o exportOptions, out, diagnostics io.Writer) error {
-	if len(o.ids) == 0 && o.since == "" {
-		return usageError{errors.New("name a session, or give --since")}
+	if len(o.ids) == 0 && !o.asked {
+		return usageError{errors.New("name a session, or choose some, such as with --since")}
 	}
-	sessions, err := chooseExported(ctx, s, o)
+	sessions, err := chooseExported(ctx, s, o, diagnostics)
 	if err != nil {
 		return err
 	}
@@ -84,36 +88,42 @@ func runExport(ctx context.Context, s *evidence.Store, o exportOptions, out, dia
 }
 
 // chooseExported finds the sessions to export, at least one.
-func chooseExported(ctx context.Context, s *evidence.Store, o exportOptions) (chosen []exported, err error) {
-	for _, id := range o.ids {
+func chooseExported(ctx context.Context, s *evidence.Store, o exportOptions, diagnostics io.Writer) (chosen []exported, err error) {
+	add := func(id string) error {
 		session, dir, err := s.Find(id)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		chosen = append(chosen, exported{session, relative(s, dir)})
+		return nil
 	}
-	if o.since == "" {
+	for _, id := range o.ids {
+		if err := add(id); err != nil {
+			return nil, err
+		}
+	}
+	if !o.asked {
 		return chosen, nil
 	}
-	since, err := parseSince(o.since, o.now)
-	if err != nil {
-		return nil, usageError{err}
-	}
-	sessions, _, err := s.List(ctx, evidence.ListOptions{Since: since})
+	f, err := o.query.filter(o.now)
 	if err != nil {
 		return nil, err
 	}
-	for _, session := range sessions {
-		if session.State != evidence.StateOpen {
-			_, dir, err := s.Find(session.ID)
-			if err != nil {
-				return nil, err
-			}
-			chosen = append(chosen, exported{session, relative(s, dir)})
+	found, err := index.Query(ctx, s, f, index.Options{})
+	if err != nil {
+		return nil, err
+	}
+	tellProblems(found, diagnostics)
+	for _, e := range found.Entries {
+		if e.State == evidence.StateOpen {
+			continue
+		}
+		if err := add(e.ID); err != nil {
+			return nil, err
 		}
 	}
 	if len(chosen) == 0 {
-		return nil, notFoundError{"no session has ended since then"}
+		return nil, notFoundError{"no session that has ended is like that"}
 	}
 	return chosen, nil
 }

@@ -26,11 +26,21 @@ func TestReport(t *testing.T) {
 		{[]string{"-1", "--format", "html", "-o", page}, exitOK},
 		{[]string{"-1", "--format", "html", "-o", page}, exitError}, // it exists
 		{[]string{"-1", "--format", "pdf"}, exitUsage},
+		{[]string{"-1", "--since", "1d"}, exitUsage},
+		{[]string{idClosed, "-1"}, exitUsage},
+		{nil, exitOK},
+		{[]string{"--format", "markdown", "--since", "2026-03-31", "--until", "2026-04-01"}, exitOK},
+		{[]string{"--format", "json"}, exitOK},
+		{[]string{"--format", "html"}, exitUsage},
+		{[]string{"--since", "soon"}, exitUsage},
 		{[]string{"01KNZZZZ"}, exitNotFound},
 	} {
 		if code, _, diagnostics := sandtrap(path, append([]string{"report"}, tt.args...)...); code != tt.code {
 			t.Errorf("report %v = %d, want %d: %s", tt.args, code, tt.code, diagnostics)
 		}
+	}
+	if _, out, _ := sandtrap(path, "report"); !strings.Contains(out, idClosed) || !strings.Contains(out, "All that is known") {
+		t.Errorf("report of all:\n%s", out)
 	}
 	if st, err := os.Stat(page); err != nil || st.Size() == 0 || st.Mode() != 0o600 {
 		t.Errorf("page: %v, %v", st, err)

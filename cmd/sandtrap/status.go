@@ -70,6 +70,11 @@ func describeStatus(s control.Status, now time.Time) string {
 	}
 	line("State", "%s since %s (%s), version %s, pid %d", doing, s.Start.In(now.Location()).Format(time.DateTime), lasted(s.Start, nil, now), s.Version, s.PID)
 	line("Connections", "%d open, %d sessions with %d programs", s.Connections, s.Sessions, s.Channels)
+	refused := uint64(0)
+	for _, n := range s.Admission.Refused {
+		refused += n
+	}
+	line("Admission", "%d not logged in, %d admitted, %d refused, %d in the tarpit", s.Admission.Startups, s.Admission.Admitted, refused, s.Admission.Tarpit)
 	p := s.Pool
 	line("Targets", "%s: %d of %d warm, %d leased, %d stopping, %d kept", p.Target, p.Warm, p.Goal, p.Leased, p.Stopping, p.Retained)
 	free := "unknown space"

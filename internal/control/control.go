@@ -37,12 +37,24 @@ type Status struct {
 	Connections int       `json:"connections"`
 	Sessions    int       `json:"sessions"`
 	Channels    int       `json:"channels"`
+	Admission   Admission `json:"admission"`
 	Pool        Pool      `json:"pool"`
 	Recording   Recording `json:"recording"`
 	Events      Events    `json:"events"`
 	// ReloadError is why the latest reload changed nothing, empty when it did.
 	ReloadError string `json:"reload_error,omitempty"`
 	Process     Usage  `json:"process"`
+}
+
+// Admission is who was served and who was not, since the service began.
+type Admission struct {
+	Startups int    `json:"startups"` // open connections that have not logged in
+	Sources  int    `json:"sources"`  // with an open connection
+	Admitted uint64 `json:"admitted"`
+	// Refused counts by reason, which is one of package admission's.
+	Refused   map[string]uint64 `json:"refused"`
+	Forgotten uint64            `json:"forgotten"` // sources of which the memory had no room to remember anything
+	Tarpit    int               `json:"tarpit"`    // connections that are held
 }
 
 // Pool is what the pool of targets holds.

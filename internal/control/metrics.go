@@ -1,6 +1,8 @@
 package control
 
 import (
+	"maps"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -20,6 +22,7 @@ func AppendMetrics(b []byte, s Status, c event.Counts) []byte {
 	m.one("sandtrap_connections", "gauge", "Open connections, those that have not logged in included.", "", float64(s.Connections))
 	m.one("sandtrap_sessions", "gauge", "Sessions that go on.", "", float64(s.Sessions))
 	m.one("sandtrap_channels", "gauge", "Channels on which a program runs.", "", float64(s.Channels))
+	m.admission(s.Admission)
 	m.pool(s.Pool)
 	m.recording(s.Recording)
 	m.one("sandtrap_reload_failed", "gauge", "1 if the latest reload changed nothing because of an error.", "", truth(s.ReloadError != ""))
@@ -31,6 +34,17 @@ func AppendMetrics(b []byte, s Status, c event.Counts) []byte {
 	m.one("sandtrap_resident_memory_bytes", "gauge", "Resident memory of the service.", "", float64(s.Process.Resident))
 	m.one("sandtrap_open_files", "gauge", "Open file descriptors of the service.", "", float64(s.Process.Files))
 	return m.b
+}
+
+func (m *metrics) admission(a Admission) {
+	m.one("sandtrap_startups", "gauge", "Open connections that have not logged in.", "", float64(a.Startups))
+	m.one("sandtrap_sources", "gauge", "Sources with an open connection.", "", float64(a.Sources))
+	m.one("sandtrap_tarpit_connections", "gauge", "Connections that the tarpit holds.", "", float64(a.Tarpit))
+	m.one("sandtrap_connections_admitted_total", "counter", "Connections that were served.", "", float64(a.Admitted))
+	m.head("sandtrap_connections_refused_total", "counter", "Connections that were not served, by reason.")
+	for _, reason := range slices.Sorted(maps.Keys(a.Refused)) {
+		m.sample("sandtrap_connections_refused_total", `reason="`+escapeLabel(reason)+`"`, float64(a.Refused[reason]))
+	}
 }
 
 func (m *metrics) pool(p Pool) {

@@ -32,15 +32,50 @@ type Result struct {
 // and no other. The error is one of the store as a whole, or the context's.
 func Query(ctx context.Context, store *evidence.Store, f Filter, o Options) (Result, error) {
 	q := query{store: store, filter: f, lists: o.Lists || f.asksForLists()}
+	directories := q.directories
+	if o.Limit <= 0 {
+		directories = q.collected(ctx) // all are wanted: while the index is read
+	}
 	if !o.NoIndex {
 		q.result.Index = q.readIndex(ctx)
 	}
-	err := store.Directories(ctx, f.Since, f.Until, q.problem, func(dir string) bool {
+	err := directories(ctx, func(dir string) bool {
 		q.session(dir)
 		return o.Limit <= 0 || len(q.result.Entries) < o.Limit
 	})
 	slices.Reverse(q.result.Entries)
 	return q.result, err
+}
+
+// directories visits the sessions that may be meant, the newest first.
+func (q *query) directories(ctx context.Context, visit func(dir string) bool) error {
+	return q.store.Directories(ctx, q.filter.Since, q.filter.Until, q.problem, visit)
+}
+
+// collected begins to collect them, and returns what visits them when they are all
+// there.
+func (q *query) collected(ctx context.Context) func(context.Context, func(string) bool) error {
+	var (
+		dirs []string
+		err  error
+	)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		err = q.directories(ctx, func(dir string) bool {
+			dirs = append(dirs, dir)
+			return true
+		})
+	}()
+	return func(_ context.Context, visit func(string) bool) error {
+		<-done
+		for i := 0; i < len(dirs) && visit(dirs[i]); i++ {
+			if ctx.Err() != nil {
+				return ctx.Err()
+			}
+		}
+		return err
+	}
 }
 
 type query struct {

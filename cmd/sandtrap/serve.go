@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -34,7 +35,6 @@ import (
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
 	"github.com/sandtrap/sandtrap/internal/tarpit"
-	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 // socketName is the FileDescriptorName= of our sockets.
@@ -107,31 +107,11 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	s.stopping, s.stop = context.WithCancel(context.Background())
 	defer s.stop()
 	s.log = newLogger(s.cfg.Log, g.err)
-	lock, err := claimState(s.cfg.StateDir)
-	if err != nil {
+	var opened stack
+	defer func() { err = errors.Join(err, opened.close()) }()
+	if err := s.open(g, &opened); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, lock.Unlock()) }()
-	if err := s.newAdmission(); err != nil {
-		return err
-	}
-	store, err := s.openState(g)
-	if err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.events.Close()) }()
-	defer s.keepIndex(store)()
-	if err := s.openPolicy(); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, s.history.Close()) }()
-	sealer, stopSealing, err := s.startSealing(store)
-	if err != nil {
-		return err
-	}
-	defer stopSealing()
-	s.store, s.sealer = store, sealer
-	s.setRetention(s.cfg.Retention)
 	keys, err := s.hostKeys()
 	if err != nil {
 		return err
@@ -146,19 +126,61 @@ func runServe(ctx context.Context, g *globals, signals <-chan os.Signal) (err er
 	defer s.closeListeners()
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
-	poolDone, err := s.warm(ctx, store, signals)
+	poolDone, err := s.warm(ctx, s.store, signals)
 	if poolDone != nil {
 		defer func() { stop(); <-poolDone }()
 	}
 	if err != nil {
 		return err
 	}
-	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), store.Free, s.spaceChanged)
-	s.sessions = &session.Service{Bait: s.newBait, Planted: s.planted, Pool: s.pool, Store: store, MaxBytes: int64(s.cfg.Recording.MaxBytes),
-		ForwardMaxBytes: int64(s.cfg.Forwarding.MaxBytes), MaxSessionBytes: int64(s.cfg.Recording.MaxSessionBytes), Space: s.space,
-		Transfers: transfer.Limits{File: int64(s.cfg.Transfers.MaxFileBytes), Session: int64(s.cfg.Transfers.MaxSessionBytes)}, Capture: s.capture(), Seal: sealer.Queue, Origin: s.originOf, Log: s.log.Named("session")}
+	s.space = record.NewSpace(int64(s.cfg.Recording.MinFree), s.store.Free, s.spaceChanged)
+	s.newSessions()
 	s.newServer(keys, banner, s.sessions)
 	return s.serve(ctx, signals)
+}
+
+// stack closes what was opened, the last first.
+type stack []func() error
+
+func (s *stack) push(f func() error) { *s = append(*s, f) }
+
+func (s *stack) close() (err error) {
+	for _, f := range slices.Backward(*s) {
+		err = errors.Join(err, f())
+	}
+	return err
+}
+
+// open opens all that is written to or remembered, and puts what closes it on the stack.
+func (s *service) open(g *globals, opened *stack) error {
+	lock, err := claimState(s.cfg.StateDir)
+	if err != nil {
+		return err
+	}
+	opened.push(lock.Unlock)
+	if err := s.newAdmission(); err != nil {
+		return err
+	}
+	if s.store, err = s.openState(g); s.events != nil {
+		opened.push(s.events.Close)
+	}
+	if err != nil {
+		return err
+	}
+	stopIndex := s.keepIndex(s.store)
+	opened.push(func() error { stopIndex(); return nil })
+	if err := s.openPolicy(); err != nil {
+		return err
+	}
+	opened.push(s.history.Close)
+	sealer, stopSealing, err := s.startSealing(s.store)
+	if err != nil {
+		return err
+	}
+	opened.push(func() error { stopSealing(); return nil })
+	s.sealer = sealer
+	s.setRetention(s.cfg.Retention)
+	return nil
 }
 
 // openState opens what is written: events first, so that everything after has

@@ -22,6 +22,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/systemd"
 	"github.com/sandtrap/sandtrap/internal/term"
+	"github.com/sandtrap/sandtrap/internal/transfer"
 )
 
 type hostKey = ssh.Signer
@@ -39,6 +40,17 @@ func (s *service) newServer(keys []hostKey, banner string, sessions *session.Ser
 		ChannelTimeouts: channelTimeouts(c.ChannelTimeout), UnusedConnectionTimeout: c.UnusedConnectionTimeout, MaxTime: s.cfg.Session.MaxTime,
 		Forwarding: forwarding(s.cfg.Forwarding), Events: s.events, EventLimits: event.Limits{Repeats: s.cfg.Events.MaxRepeats, Text: int64(s.cfg.Events.MaxText)}, Log: s.log.Named("sshd"),
 	})
+}
+
+// newSessions makes what every login becomes a session of.
+func (s *service) newSessions() {
+	c := s.cfg
+	s.sessions = &session.Service{
+		Pool: s.pool, Store: s.store, Space: s.space, Bait: s.newBait, Planted: s.planted, Origin: s.originOf,
+		MaxBytes: int64(c.Recording.MaxBytes), MaxSessionBytes: int64(c.Recording.MaxSessionBytes), ForwardMaxBytes: int64(c.Forwarding.MaxBytes),
+		Transfers: transfer.Limits{File: int64(c.Transfers.MaxFileBytes), Session: int64(c.Transfers.MaxSessionBytes)},
+		Capture:   s.capture(), Seal: s.sealer.Queue, Log: s.log.Named("session"),
+	}
 }
 
 // capture is how what is left in targets is captured, nil for not at all.

@@ -76,7 +76,10 @@ func TestSealKeyIsRoots(t *testing.T) {
 		t.Fatal("no new session")
 	}
 	must(t, "sandtrap", "verify", before.ID, after.ID)
-	settlesWhole(t)
+	settles(t)
+	if err := eventually(verified); err != nil {
+		t.Error(err)
+	}
 }
 
 // TestSecondServiceIsRefused: one state directory, one service.

@@ -59,7 +59,10 @@ func (o *outside) tryAll(t *testing.T, inside *conversation, account string, g g
 	}
 }
 
-// sealed waits for the session's evidence: closed, every channel with its recording,
+// sealFile is the last that a session gets.
+const sealFile = "SHA256SUMS.sig"
+
+// sealed waits for the session's evidence: sealed, every channel with its recording,
 // and the container stopped and named after it.
 func (s *session) sealed(t *testing.T) {
 	t.Helper()
@@ -69,6 +72,12 @@ func (s *session) sealed(t *testing.T) {
 		}
 		if s.record.State == "open" {
 			return errors.New("the session is open")
+		}
+		if _, err := os.Lstat(filepath.Join(s.record.directory, sealFile)); err != nil {
+			return errors.New("the session is not sealed")
+		}
+		if err := s.find(); err != nil { // recordings have other names now
+			return err
 		}
 		state, err := output("podman", "--url", podmanURL, "inspect", "--format", "{{.State.Status}} {{.ID}}", s.record.ID)
 		if s.gone {

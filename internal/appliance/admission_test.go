@@ -21,15 +21,25 @@ import (
 // that is silent is there already.
 func fullAnswer(t *testing.T, server string) string {
 	t.Helper()
-	first, err := net.DialTimeout("tcp", server, patience)
+	var first net.Conn
+	err := eventually(func() (err error) { // one that has just left may count still
+		if first, err = net.DialTimeout("tcp", server, patience); err != nil {
+			return err
+		}
+		_ = first.SetDeadline(time.Now().Add(patience))
+		greeting := make([]byte, 8)
+		if _, err = io.ReadFull(first, greeting); err == nil && string(greeting) != "SSH-2.0-" {
+			err = fmt.Errorf("it begins with %q", greeting)
+		}
+		if err != nil {
+			first.Close()
+		}
+		return err
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer first.Close()
-	_ = first.SetDeadline(time.Now().Add(patience))
-	if _, err := io.ReadFull(first, make([]byte, 8)); err != nil {
-		t.Fatal(err)
-	}
 	return untilClosed(t, server)
 }
 

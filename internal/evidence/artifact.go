@@ -2,11 +2,12 @@ package evidence
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"os"
 	"path"
-	"regexp"
+	"strings"
 	"time"
 )
 
@@ -19,11 +20,11 @@ const (
 	tempsDir     = artifactsDir + "/tmp"
 )
 
-// hashName is how artifacts are called: SHA-256 in lower case.
-var hashName = regexp.MustCompile(`^[0-9a-f]{64}$`)
-
-// IsHash reports whether s is what artifacts are called.
-func IsHash(s string) bool { return hashName.MatchString(s) }
+// IsHash reports whether s is what artifacts are called: SHA-256 in lower-case
+// hexadecimal.
+func IsHash(s string) bool {
+	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
+}
 
 // ArtifactPath returns the path below the state directory of the artifact with a
 // hash in lower-case hexadecimal.
@@ -70,19 +71,19 @@ func (a *Artifact) Discard() {
 // Commit puts the first size bytes into the store under their hash. Content that
 // is there already stays, unless a power failure has spoilt it. Nobody waits for the
 // disk, see SyncArtifact.
-func (a *Artifact) Commit(sha256 string, size int64) error {
-	if err := a.commit(sha256, size); err != nil {
+func (a *Artifact) Commit(hash string, size int64) error {
+	if err := a.commit(hash, size); err != nil {
 		a.Discard()
 		return fmt.Errorf("keep artifact: %w", err)
 	}
 	return nil
 }
 
-func (a *Artifact) commit(sha256 string, size int64) error {
-	if !hashName.MatchString(sha256) {
-		return fmt.Errorf("%q is no hash", sha256)
+func (a *Artifact) commit(hash string, size int64) error {
+	if !IsHash(hash) {
+		return fmt.Errorf("%q is no hash", hash)
 	}
-	root, name := a.store.root, ArtifactPath(sha256)
+	root, name := a.store.root, ArtifactPath(hash)
 	if st, err := root.Lstat(name); err == nil && st.Mode().IsRegular() && st.Size() == size {
 		a.Discard()
 		now := time.Now()
@@ -104,7 +105,7 @@ func (s *Store) SyncArtifact(sha256 string) error {
 	if err != nil {
 		return fmt.Errorf("sync artifact: %w", err)
 	}
-	if err := errors.Join(f.Sync(), f.Close(), syncDir(s.root, path.Dir(name)), syncDir(s.root, hashesDir)); err != nil {
+	if err := errors.Join(f.Sync(), f.Close(), SyncDir(s.root, path.Dir(name)), SyncDir(s.root, hashesDir)); err != nil {
 		return fmt.Errorf("sync artifact: %w", err)
 	}
 	return nil

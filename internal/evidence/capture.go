@@ -82,16 +82,9 @@ const (
 // and with their lines, until it returns false. None is no error. Lines that are no
 // entries go to bad, which may be nil, with their number.
 func ReadCapture(root *os.Root, visit func(e *CaptureEntry, line []byte) bool, bad func(n int, err error)) error {
-	st, err := root.Lstat(CaptureFile)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	f, err := OpenRegular(root, CaptureFile)
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
-	case err == nil && !st.Mode().IsRegular():
-		err = errors.New("no regular file")
-	}
-	var f *os.File
-	if err == nil {
-		f, err = root.Open(CaptureFile)
 	}
 	if err != nil {
 		return fmt.Errorf("read %s: %w", CaptureFile, err)

@@ -91,7 +91,7 @@ func (d *Dir) Sync() error {
 	if err == nil { // without the lock: a Save need not wait, and wants a Sync of its own
 		err = errors.Join(f.Sync(), f.Close())
 	}
-	err = errors.Join(err, syncDir(d.root, "."))
+	err = errors.Join(err, SyncDir(d.root, "."))
 	if !d.named.Load() {
 		parents := d.store.syncNames(path.Dir(d.path))
 		d.named.Store(parents == nil)
@@ -132,13 +132,25 @@ func replace(root *os.Root, b []byte) (err error) {
 	return err
 }
 
-// syncDir makes the names in a directory durable, see fsync(2).
-func syncDir(root *os.Root, name string) error {
+// SyncDir makes the names in a directory durable, see fsync(2).
+func SyncDir(root *os.Root, name string) error {
 	d, err := root.Open(name)
 	if err != nil {
 		return err
 	}
 	return errors.Join(d.Sync(), d.Close())
+}
+
+// OpenRegular opens a file to read, but no symbolic link, pipe or device.
+func OpenRegular(root *os.Root, name string) (*os.File, error) {
+	st, err := root.Lstat(name)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, &os.PathError{Op: "open", Path: name, Err: errors.New("no regular file")}
+	}
+	return root.Open(name)
 }
 
 // load reads session.json of the directory with the given id.

@@ -120,14 +120,14 @@ func (s *Store) Create(id string, start time.Time) (*Dir, error) {
 // syncNames brings the names in the directory of a day to the disk, and its own name
 // if that has not been done.
 func (s *Store) syncNames(day string) error {
-	err := syncDir(s.root, day)
+	err := SyncDir(s.root, day)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.day == day {
 		return err
 	}
 	for parent := path.Dir(day); parent != "."; parent = path.Dir(parent) {
-		err = errors.Join(err, syncDir(s.root, parent))
+		err = errors.Join(err, SyncDir(s.root, parent))
 	}
 	if err == nil {
 		s.day = day

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 )
@@ -54,19 +53,13 @@ func addFile(b *Bag, state *os.Root, name string) error {
 	if b.Has(name) {
 		return nil
 	}
-	st, err := state.Lstat(name)
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return &fs.PathError{Op: "export", Path: path.Base(name), Err: errors.New("no regular file")}
-	}
-	f, err := state.Open(name)
+	f, err := evidence.OpenRegular(state, name)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if st, err = f.Stat(); err != nil {
+	st, err := f.Stat()
+	if err != nil {
 		return err
 	}
 	return b.Add(name, st.Size(), st.ModTime(), f)

@@ -15,7 +15,7 @@ const maxCaptureFiles = 100_000
 func captured(root *os.Root) (files []File, err error) {
 	many := false
 	err = evidence.ReadCapture(root, func(e *evidence.CaptureEntry, _ []byte) bool {
-		if !isHash(e.SHA256) {
+		if !evidence.IsHash(e.SHA256) {
 			return true
 		}
 		if many = len(files) == maxCaptureFiles; !many {

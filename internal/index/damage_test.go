@@ -171,7 +171,7 @@ func FuzzCaptured(f *testing.F) {
 		defer root.Close()
 		files, _ := capturedIn(t, root, p)
 		for _, f := range files {
-			if !isHash(f.SHA256) || len(f.Name) > maxWords {
+			if !evidence.IsHash(f.SHA256) || len(f.Name) > maxWords {
 				t.Errorf("%+v", f)
 			}
 		}

@@ -149,24 +149,12 @@ type filesOnce map[string]bool
 
 // add appends a file that has a hash and was not met yet.
 func (o filesOnce) add(files []File, f File) []File {
-	if !isHash(f.SHA256) || o[f.SHA256] {
+	if !evidence.IsHash(f.SHA256) || o[f.SHA256] {
 		return files
 	}
 	o[f.SHA256] = true
 	f.Name, f.Time = cut(f.Name), f.Time.UTC()
 	return append(files, f)
-}
-
-func isHash(s string) bool {
-	if len(s) != 2*hashBytes {
-		return false
-	}
-	for i := range len(s) {
-		if c := s[i]; (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
 }
 
 func cut(s string) string { return s[:min(len(s), maxWords)] }

@@ -10,6 +10,8 @@ import (
 	"os"
 
 	"github.com/oklog/ulid/v2"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
 // The index lies in index/sessions below the state directory: a line that names its
@@ -104,13 +106,5 @@ func openFile(state string) (*os.File, error) {
 }
 
 func openIn(root *os.Root) (*os.File, error) {
-	name := directory + "/" + fileName
-	st, err := root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, fmt.Errorf("%s is no regular file", name)
-	}
-	return root.Open(name)
+	return evidence.OpenRegular(root, directory+"/"+fileName)
 }

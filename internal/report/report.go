@@ -248,19 +248,17 @@ func readCast(dir, name string, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	defer root.Close()
-	st, err := root.Lstat(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case !st.Mode().IsRegular():
-		return nil, errors.New("no regular file")
-	case st.Size() > limit:
-		return nil, errTooLarge
-	}
-	f, err := root.Open(name)
+	f, err := evidence.OpenRegular(root, name)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
+	st, err := f.Stat()
+	switch {
+	case err != nil:
+		return nil, err
+	case st.Size() > limit:
+		return nil, errTooLarge
+	}
 	return io.ReadAll(io.LimitReader(f, limit))
 }

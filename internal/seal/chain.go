@@ -15,6 +15,8 @@ import (
 	"github.com/oklog/ulid/v2"
 	"golang.org/x/crypto/ssh"
 	"golang.org/x/sys/unix"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
 // chainFile is the chain's, below the state directory. It is only ever appended to.
@@ -93,7 +95,7 @@ func parseEntry(line []byte) (Entry, error) {
 	switch {
 	case e.Version != version:
 		return Entry{}, fmt.Errorf("%w: version %d", errEntry, e.Version)
-	case !isHash(e.SHA256), e.Previous != "" && !isHash(e.Previous),
+	case !evidence.IsHash(e.SHA256), e.Previous != "" && !evidence.IsHash(e.Previous),
 		(e.Action == ActionSeal || e.Action == ActionRemove) != session, e.Action == ActionRemoveArtifact && e.Session != "":
 		return Entry{}, fmt.Errorf("%w: impossible values", errEntry)
 	case e.Action != ActionSeal && e.Action != ActionRemove && e.Action != ActionRemoveArtifact:
@@ -141,7 +143,7 @@ func openChain(root *os.Root) (*chain, error) {
 		f.Close()
 		return nil, fmt.Errorf("open chain: %w", err)
 	}
-	if err := syncDir(root, "."); err != nil {
+	if err := evidence.SyncDir(root, "."); err != nil {
 		f.Close()
 		return nil, fmt.Errorf("open chain: %w", err)
 	}

@@ -8,6 +8,8 @@ import (
 	"path"
 	"strings"
 	"time"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
 // known is what the chain says about a session.
@@ -49,7 +51,7 @@ func (l *ledger) fail(check, format string, a ...any) {
 
 // read takes in what the chain has grown by. A torn end is not read.
 func (l *ledger) read() error {
-	f, err := openRegular(l.root, chainFile)
+	f, err := evidence.OpenRegular(l.root, chainFile)
 	if errors.Is(err, os.ErrNotExist) {
 		return nil
 	}
@@ -134,7 +136,7 @@ type Head struct {
 func ParseHead(text string) (Head, error) {
 	var h Head
 	number, hash, ok := strings.Cut(text, ":")
-	if n, err := fmt.Sscanf(number, "%d", &h.Sequence); !ok || n != 1 || err != nil || h.Sequence < 1 || !isHash(hash) {
+	if n, err := fmt.Sscanf(number, "%d", &h.Sequence); !ok || n != 1 || err != nil || h.Sequence < 1 || !evidence.IsHash(hash) {
 		return Head{}, fmt.Errorf("%q is not SEQUENCE:SHA256", text)
 	}
 	h.SHA256 = hash

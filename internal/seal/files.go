@@ -56,7 +56,7 @@ func (s *subject) added(listed map[string]bool) {
 
 // brought compares the artifacts of a session with their names.
 func (s *subject) brought() error {
-	f, err := openRegular(s.root, artifactsFile)
+	f, err := evidence.OpenRegular(s.root, artifactsFile)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // there are none, or files has told of it
 	}

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/sandtrap/sandtrap/internal/evidence"
 )
 
 func FuzzSums(f *testing.F) {
@@ -45,7 +47,7 @@ func FuzzSealFile(f *testing.F) {
 			return
 		}
 		for _, hash := range seal.MissingArtifacts {
-			if !isHash(hash) {
+			if !evidence.IsHash(hash) {
 				t.Errorf("%q", hash)
 			}
 		}

@@ -158,7 +158,7 @@ func (s *Sealer) compress(ctx context.Context, d *evidence.Dir, session *evidenc
 			return err
 		}
 	}
-	return syncDir(d.Root(), ".")
+	return evidence.SyncDir(d.Root(), ".")
 }
 
 // nameFinal makes a summary name the form of the raw log that is there.
@@ -213,7 +213,7 @@ func (s *Sealer) write(ctx context.Context, d *evidence.Dir, session evidence.Se
 		}
 		sums = appendSum(sums, sum{hash, name})
 	}
-	if err := errors.Join(put(d.Root(), sumsFile, sums), syncDir(d.Root(), ".")); err != nil {
+	if err := errors.Join(put(d.Root(), sumsFile, sums), evidence.SyncDir(d.Root(), ".")); err != nil {
 		return Entry{}, err
 	}
 	return Entry{Time: seal.Time, Action: ActionSeal, Session: d.ID(), SHA256: hashOf(sums)}, s.reached("sums")
@@ -251,7 +251,7 @@ func (s *Sealer) signSums(d *evidence.Dir, e Entry) error {
 	if err := put(d.Root(), signatureFile, sshsig.Armor(signature)); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(d.Root(), "."), s.reached("signature"))
+	return errors.Join(evidence.SyncDir(d.Root(), "."), s.reached("signature"))
 }
 
 // artifactsOf lists the artifacts that a session names, those that are there and those
@@ -292,12 +292,4 @@ func put(root *os.Root, name string, text []byte) error {
 		_ = root.Remove(draft) // the next try does, if this fails
 	}
 	return err
-}
-
-func syncDir(root *os.Root, name string) error {
-	d, err := root.Open(name)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

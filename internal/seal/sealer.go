@@ -308,7 +308,7 @@ func (s *Sealer) clear(id, dir string) error {
 	if err := s.reached("remove-rename"); err != nil {
 		return err
 	}
-	return errors.Join(syncDir(root, path.Dir(dir)), root.RemoveAll(gone))
+	return errors.Join(evidence.SyncDir(root, path.Dir(dir)), root.RemoveAll(gone))
 }
 
 // finishRemoval does what is left of a removal that a crash has cut off. Only the
@@ -327,7 +327,7 @@ func (s *Sealer) finishRemoval() error {
 // RemoveArtifact removes an artifact for a reason, one of our words; the chain says so
 // first. The error wraps fs.ErrNotExist where it is gone already.
 func (s *Sealer) RemoveArtifact(sha256, reason string) error {
-	if !isHash(sha256) {
+	if !evidence.IsHash(sha256) {
 		return fmt.Errorf("remove artifact: %q is no hash", sha256)
 	}
 	s.mu.Lock()

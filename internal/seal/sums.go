@@ -85,17 +85,13 @@ func parseSum(line string) (sum, bool) {
 	line, ended := strings.CutSuffix(line, "\n")
 	line, escaped := strings.CutPrefix(line, `\`)
 	hash, name, ok := strings.Cut(line, "  ")
-	if !ended || !ok || !isHash(hash) || name == "" || strings.ContainsAny(name, "\x00\r") {
+	if !ended || !ok || !evidence.IsHash(hash) || name == "" || strings.ContainsAny(name, "\x00\r") {
 		return sum{}, false
 	}
 	if escaped {
 		name = unescape.Replace(name)
 	}
 	return sum{hash, name}, true
-}
-
-func isHash(s string) bool {
-	return len(s) == 2*sha256.Size && strings.Trim(s, "0123456789abcdef") == ""
 }
 
 // covered lists the files of a session that its sums have, in order, by their paths in
@@ -130,7 +126,7 @@ func exempt(name string) bool {
 
 // hashFile returns the SHA-256 of a regular file. It ends with ctx.
 func hashFile(ctx context.Context, root *os.Root, name string, sync bool) (string, error) {
-	f, err := openRegular(root, name)
+	f, err := evidence.OpenRegular(root, name)
 	if err != nil {
 		return "", err
 	}
@@ -160,21 +156,9 @@ func (r reader) Read(p []byte) (int, error) {
 	return r.r.Read(p)
 }
 
-// openRegular opens a file to read, but no symbolic link, pipe or device.
-func openRegular(root *os.Root, name string) (*os.File, error) {
-	st, err := root.Lstat(name)
-	if err != nil {
-		return nil, err
-	}
-	if !st.Mode().IsRegular() {
-		return nil, &fs.PathError{Op: "open", Path: name, Err: errors.New("no regular file")}
-	}
-	return root.Open(name)
-}
-
 // readFile reads a small file.
 func readFile(root *os.Root, name string, most int64) ([]byte, error) {
-	f, err := openRegular(root, name)
+	f, err := evidence.OpenRegular(root, name)
 	if err != nil {
 		return nil, err
 	}

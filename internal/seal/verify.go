@@ -340,7 +340,7 @@ func parseSeal(text []byte) (Seal, error) {
 		return Seal{}, fmt.Errorf("version %d is not known", seal.Version)
 	}
 	for _, hash := range seal.MissingArtifacts {
-		if !isHash(hash) {
+		if !evidence.IsHash(hash) {
 			return Seal{}, fmt.Errorf("%q is no hash", hash)
 		}
 	}

@@ -70,13 +70,14 @@ type artifact struct {
 
 func runArtifacts(ctx context.Context, s *evidence.Store, o artifactOptions, out, diagnostics io.Writer) error {
 	f, err := o.filter.filter(o.now)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = checkFormat(o.format, formatTable, formatJSON)
+	}
+	if err == nil && o.limit < 0 {
+		err = usageError{fmt.Errorf("%d is not a number of files", o.limit)}
+	}
+	if err != nil {
 		return err
-	case o.format != formatTable && o.format != formatJSON:
-		return usageError{fmt.Errorf("%q is not a format, want table or json", o.format)}
-	case o.limit < 0:
-		return usageError{fmt.Errorf("%d is not a number of files", o.limit)}
 	}
 	all := artifactList{prefix: f.Artifact, met: map[string]*artifact{}}
 	found, err := index.Each(ctx, s, f, all.add)

@@ -109,8 +109,8 @@ usage.`,
 }
 
 func runConfigShow(_ context.Context, o configShowOptions, load config.LoadOptions, out, diagnostics io.Writer) error {
-	if o.format != "yaml" && o.format != "json" {
-		return usageError{fmt.Errorf("%q is not a format, want yaml or json", o.format)}
+	if err := checkFormat(o.format, "yaml", formatJSON); err != nil {
+		return err
 	}
 	loaded, err := config.Load(load)
 	if err != nil {

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/sandtrap/sandtrap/internal/control"
+	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/session"
 )
@@ -31,7 +32,7 @@ func (s *service) openControl() (closeControl func()) {
 			return record.Following{Dir: r.Dir, Name: r.Name, Over: r.Over}, live(err)
 		},
 		Reload: s.askReload, Collect: s.collect, Drain: s.pool.Drain, Refill: s.pool.Refill,
-		EventDir: filepath.Join(s.cfg.StateDir, "events"), Events: s.events, Log: s.log.Named("control"),
+		EventDir: filepath.Join(s.cfg.StateDir, event.Dir), Events: s.events, Log: s.log.Named("control"),
 	}).Close
 }
 

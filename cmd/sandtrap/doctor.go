@@ -40,8 +40,8 @@ Exit status is 0 if nothing failed, 1 if anything did, 2 for wrong usage.`,
 var errUnfit = errors.New("this machine is not ready")
 
 func runDoctor(ctx context.Context, format string, m doctor.Machine, out io.Writer) error {
-	if format != "text" && format != "json" {
-		return usageError{fmt.Errorf("%q is not a format, want text or json", format)}
+	if err := checkFormat(format, formatText, formatJSON); err != nil {
+		return err
 	}
 	findings := doctor.Examine(ctx, m)
 	if err := ctx.Err(); err != nil {

@@ -54,7 +54,7 @@ interrupted.`,
 			if err != nil {
 				return operatorsOnly(explain(err, g.err))
 			}
-			dir := filepath.Join(loaded.Config.StateDir, "events")
+			dir := filepath.Join(loaded.Config.StateDir, event.Dir)
 			return operatorsOnly(runEvents(cmd.Context(), dir, o, g.out, g.err))
 		},
 	}

@@ -11,7 +11,6 @@ import (
 
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
-	"golang.org/x/term"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/export"
@@ -77,7 +76,7 @@ func runExport(ctx context.Context, s *evidence.Store, o exportOptions, out, dia
 	case "":
 		o.output = name + ".tar.zst"
 	case "-":
-		if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		if f, ok := out.(*os.File); ok && isTerminal(f) {
 			return usageError{errors.New("an archive is no text: name a file with -o, or redirect the output")}
 		}
 		o.output = ""
@@ -89,18 +88,12 @@ func runExport(ctx context.Context, s *evidence.Store, o exportOptions, out, dia
 
 // chooseExported finds the sessions to export, at least one.
 func chooseExported(ctx context.Context, s *evidence.Store, o exportOptions, diagnostics io.Writer) (chosen []exported, err error) {
-	add := func(id string) error {
+	for _, id := range o.ids {
 		session, dir, err := s.Find(id)
 		if err != nil {
-			return err
-		}
-		chosen = append(chosen, exported{session, relative(s, dir)})
-		return nil
-	}
-	for _, id := range o.ids {
-		if err := add(id); err != nil {
 			return nil, err
 		}
+		chosen = append(chosen, exported{session, relative(s, dir)})
 	}
 	if !o.asked {
 		return chosen, nil
@@ -109,18 +102,19 @@ func chooseExported(ctx context.Context, s *evidence.Store, o exportOptions, dia
 	if err != nil {
 		return nil, err
 	}
-	found, err := index.Query(ctx, s, f, index.Options{})
+	entries, err := query(ctx, s, f, index.Options{}, diagnostics)
 	if err != nil {
 		return nil, err
 	}
-	tellProblems(found, diagnostics)
-	for _, e := range found.Entries {
+	for _, e := range entries {
 		if e.State == evidence.StateOpen {
 			continue
 		}
-		if err := add(e.ID); err != nil {
-			return nil, err
+		session, err := s.Load(e.Dir)
+		if err != nil {
+			return nil, fmt.Errorf("read session %s: %w", e.ID, err)
 		}
+		chosen = append(chosen, exported{session, e.Dir})
 	}
 	if len(chosen) == 0 {
 		return nil, notFoundError{"no session that has ended is like that"}
@@ -130,7 +124,7 @@ func chooseExported(ctx context.Context, s *evidence.Store, o exportOptions, dia
 
 // relative is the path of a session's directory below the state directory.
 func relative(s *evidence.Store, dir string) string {
-	name, err := filepath.Rel(s.Root().Name(), dir)
+	name, err := filepath.Rel(s.Path(), dir)
 	if err != nil {
 		return dir // which the root refuses
 	}

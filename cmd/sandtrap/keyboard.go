@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // keyboard reads single keys from a terminal. Signals are still made by it; what is
@@ -48,10 +49,7 @@ func openKeyboard(f *os.File) (*keyboard, error) {
 }
 
 // isTerminal reports whether f is one.
-func isTerminal(f *os.File) bool {
-	_, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)
-	return err == nil
-}
+func isTerminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 
 // takeOver has keys come one by one and unseen; see termios(3). A key that would make
 // us dump core is none.

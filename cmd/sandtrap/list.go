@@ -92,13 +92,14 @@ func withStore(g *globals, use func(*evidence.Store) error) error {
 // diagnostics.
 func runList(ctx context.Context, s *evidence.Store, o listOptions, out, diagnostics io.Writer) error {
 	filter, err := o.filter.filter(o.now)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = checkFormat(o.format, formatTable, formatJSON)
+	}
+	if err == nil && o.limit < 0 {
+		err = usageError{fmt.Errorf("%d is not a number of sessions", o.limit)}
+	}
+	if err != nil {
 		return err
-	case o.format != formatTable && o.format != formatJSON:
-		return usageError{fmt.Errorf("%q is not a format, want table or json", o.format)}
-	case o.limit < 0:
-		return usageError{fmt.Errorf("%d is not a number of sessions", o.limit)}
 	}
 	entries, err := query(ctx, s, filter, index.Options{Limit: o.limit}, diagnostics)
 	if err != nil {

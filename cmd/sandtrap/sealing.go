@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/hint"
 	"github.com/sandtrap/sandtrap/internal/seal"
@@ -17,12 +18,9 @@ import (
 // rest is sealed at the next start.
 const sealGrace = 5 * time.Second
 
-// eventsDir is the directory of event files, below the state directory.
-const eventsDir = "events"
-
 // claimState makes the state directory and keeps a second service out of it.
 func claimState(dir string) (*evidence.Lock, error) {
-	if err := os.MkdirAll(filepath.Join(dir, eventsDir), 0o750); err != nil {
+	if err := os.MkdirAll(filepath.Join(dir, event.Dir), 0o750); err != nil {
 		return nil, stateHint(fmt.Errorf("make event directory: %w", err))
 	}
 	lock, err := evidence.LockState(dir)

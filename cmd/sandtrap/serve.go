@@ -187,7 +187,7 @@ func (s *service) open(g *globals, opened *stack) error {
 // somewhere to go, then the evidence, where sessions that a crash left open are
 // closed.
 func (s *service) openState(g *globals) (*evidence.Store, error) {
-	lines, err := event.NewJSONLines(filepath.Join(s.cfg.StateDir, eventsDir), event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
+	lines, err := event.NewJSONLines(filepath.Join(s.cfg.StateDir, event.Dir), event.FileLimits{File: int64(s.cfg.Events.MaxFileBytes), All: int64(s.cfg.Events.MaxBytes)})
 	if err != nil {
 		return nil, stateHint(err)
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/sandtrap/sandtrap/internal/config"
+	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/term"
 )
@@ -57,7 +58,7 @@ is no such session.`,
 			if err != nil {
 				return explain(err, g.err)
 			}
-			o.eventsDir = filepath.Join(loaded.Config.StateDir, "events")
+			o.eventsDir = filepath.Join(loaded.Config.StateDir, event.Dir)
 			return withStore(g, func(s *evidence.Store) error {
 				return runShow(cmd.Context(), s, o, g.out, g.err)
 			})
@@ -73,8 +74,8 @@ is no such session.`,
 }
 
 func runShow(ctx context.Context, s *evidence.Store, o showOptions, out, diagnostics io.Writer) error {
-	if o.format != formatText && o.format != formatJSON {
-		return usageError{fmt.Errorf("%q is not a format, want text or json", o.format)}
+	if err := checkFormat(o.format, formatText, formatJSON); err != nil {
+		return err
 	}
 	if o.transcript && o.files || o.transcript && o.events || o.files && o.events {
 		return usageError{errors.New("--transcript, --files and --events do not go together")}

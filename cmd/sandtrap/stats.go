@@ -55,13 +55,14 @@ interrupted.`,
 func runStats(ctx context.Context, s *evidence.Store, o statsOptions, out, diagnostics io.Writer) error {
 	times := filterOptions{since: o.since, until: o.until}
 	f, err := times.filter(o.now)
-	switch {
-	case err != nil:
+	if err == nil {
+		err = checkFormat(o.format, formatTable, formatJSON)
+	}
+	if err == nil && o.lines < 0 {
+		err = usageError{fmt.Errorf("%d is not a number of lines", o.lines)}
+	}
+	if err != nil {
 		return err
-	case o.format != formatTable && o.format != formatJSON:
-		return usageError{fmt.Errorf("%q is not a format, want table or json", o.format)}
-	case o.lines < 0:
-		return usageError{fmt.Errorf("%d is not a number of lines", o.lines)}
 	}
 	sums, found, err := stats.Collect(ctx, s, stats.Options{Since: f.Since, Until: f.Until, Now: o.now})
 	if err != nil {

@@ -75,10 +75,10 @@ such session, 6 if something is not as it was sealed, 130 if interrupted.`,
 }
 
 func runVerify(ctx context.Context, s *evidence.Store, o verifyOptions, out io.Writer) error {
-	switch {
-	case o.format != formatText && o.format != formatJSON:
-		return usageError{fmt.Errorf("%q is not a format, want text or json", o.format)}
-	case o.all == (len(o.ids) > 0):
+	if err := checkFormat(o.format, formatText, formatJSON); err != nil {
+		return err
+	}
+	if o.all == (len(o.ids) > 0) {
 		return usageError{errors.New("want session ids, or --all")}
 	}
 	v := seal.VerifyOptions{Store: s, Strict: o.strict}

@@ -270,11 +270,3 @@ func (g *Gate) Status() Status {
 		Admitted: g.admitted, Refused: refused, Forgotten: g.memory.forgotten, Allow: g.limits.Allow.Len(), Deny: g.limits.Deny.Len(),
 	}
 }
-
-// Remembered is the number of sources with a penalty or a used rate. It looks through the
-// whole memory.
-func (g *Gate) Remembered(now time.Time) int {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	return g.memory.Len(now.Sub(g.made))
-}

@@ -204,7 +204,7 @@ func TestPenalties(t *testing.T) {
 	}
 	admits(t, g, "192.0.2.4", began, Admitted)
 	admits(t, g, "198.51.100.1", began, Admitted)
-	if got := g.Remembered(began.Add(95 * time.Second)); got != 2 {
+	if got := g.memory.Len(began.Add(95 * time.Second).Sub(g.made)); got != 2 {
 		t.Errorf("%d are remembered", got)
 	}
 	l.Penalties = Penalties{}

@@ -56,21 +56,6 @@ func NewMemory(sources int) *Memory {
 	return &Memory{seed: maphash.MakeSeed(), v4: make([]set, sets), v6: make([]set, sets)}
 }
 
-// Len is for how many sources there is something to remember.
-func (m *Memory) Len(now time.Duration) int {
-	n := 0
-	for _, table := range [][]set{m.v4, m.v6} {
-		for i := range table {
-			for j := range table[i] {
-				if table[i][j].until() > now {
-					n++
-				}
-			}
-		}
-	}
-	return n
-}
-
 // set is where a source belongs.
 func (m *Memory) set(source netip.Prefix, k key) *set {
 	table := m.v6

@@ -126,3 +126,18 @@ func BenchmarkAdmit(b *testing.B) {
 		}
 	}
 }
+
+// Len is for how many sources there is something to remember.
+func (m *Memory) Len(now time.Duration) int {
+	n := 0
+	for _, table := range [][]set{m.v4, m.v6} {
+		for i := range table {
+			for j := range table[i] {
+				if table[i][j].until() > now {
+					n++
+				}
+			}
+		}
+	}
+	return n
+}

@@ -172,6 +172,19 @@ const newest = 1<<31 - 1
 
 func fileName(day string) string { return "events-" + day + ".jsonl" }
 
+// Dir is the directory of event files below the state directory.
+const Dir = "events"
+
+// FileDay returns the day (UTC, 2006-01-02) whose events are in a file of this name; ok
+// is false for one that is no event file.
+func FileDay(name string) (day string, ok bool) {
+	m := fileNames.FindStringSubmatch(name)
+	if m == nil {
+		return "", false
+	}
+	return m[1], true
+}
+
 var fileNames = regexp.MustCompile(`^events-(\d{4}-\d\d-\d\d)(?:\.(\d{4,9}))?\.jsonl$`)
 
 // listFiles lists all event files of a directory, the oldest first.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -232,4 +233,10 @@ func change(t testing.TB, path, old, now string) {
 		t.Fatalf("no %q in %s", old, path)
 	}
 	must(t, os.WriteFile(path, bytes.Replace(b, []byte(old), []byte(now), 1), 0o640))
+}
+
+// Remove removes a sealed session, see RemoveAll.
+func (s *Sealer) Remove(id, reason string) (err error) {
+	failed := s.RemoveAll(context.Background(), []Removal{{id, reason}}, func(_ Removal, e error) { err = e })
+	return errors.Join(failed, err)
 }

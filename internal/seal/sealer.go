@@ -224,12 +224,6 @@ func (s *Sealer) failed(ctx context.Context, id, dir string, err error) {
 // Removal names a session to remove, and the reason, one of our words.
 type Removal struct{ Session, Reason string }
 
-// Remove removes a sealed session, see RemoveAll.
-func (s *Sealer) Remove(id, reason string) (err error) {
-	failed := s.RemoveAll(context.Background(), []Removal{{id, reason}}, func(_ Removal, e error) { err = e })
-	return errors.Join(failed, err)
-}
-
 // RemoveAll removes sealed sessions, one after the other, and calls done with what came
 // of each. The chain says so first: a session that is missing without such an entry was
 // lost. An error of one wraps fs.ErrNotExist where it is gone already; that of all says

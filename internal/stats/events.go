@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -19,13 +18,8 @@ import (
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
-// eventDir is where the event files lie below the state directory.
-const eventDir = "events"
-
 // maxLine bounds a line that is looked at, in bytes.
 const maxLine = 1 << 20
-
-var eventFiles = regexp.MustCompile(`^events-(\d{4}-\d\d-\d\d)(?:\.\d{4,9})?\.jsonl$`)
 
 // kinds are those that are counted. Every line begins with time, number and kind, before
 // anything that a client fills: so the others are passed over without being parsed.
@@ -48,16 +42,16 @@ func (s *Stats) readEvents(ctx context.Context, state string) error {
 		return fmt.Errorf("read events: %w", err)
 	}
 	defer root.Close()
-	entries, err := fs.ReadDir(root.FS(), eventDir)
+	entries, err := fs.ReadDir(root.FS(), event.Dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("read events: %w", err)
 	}
 	for _, e := range entries { // in any order
-		m := eventFiles.FindStringSubmatch(e.Name())
-		if m == nil || !e.Type().IsRegular() || !s.inside(m[1]) {
+		day, ok := event.FileDay(e.Name())
+		if !ok || !e.Type().IsRegular() || !s.inside(day) {
 			continue
 		}
-		err := s.readFile(ctx, root, path.Join(eventDir, e.Name()))
+		err := s.readFile(ctx, root, path.Join(event.Dir, e.Name()))
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("read events: %w", err)
 		}

@@ -12,11 +12,11 @@ import (
 )
 
 func newPin(g *globals) *cobra.Command {
-	return newPinVerb(g, "pin", "Keep the container of a session whatever its age", (*evidence.Store).Pin)
+	return newPinVerb(g, "pin", "Keep a session, what it brought and its container, whatever their age", (*evidence.Store).Pin)
 }
 
 func newUnpin(g *globals) *cobra.Command {
-	return newPinVerb(g, "unpin", "Let the container of a session go in its turn", (*evidence.Store).Unpin)
+	return newPinVerb(g, "unpin", "Let a session and what belongs to it go in their turn", (*evidence.Store).Unpin)
 }
 
 func newPinVerb(g *globals, verb, short string, do func(*evidence.Store, string) (string, error)) *cobra.Command {

@@ -9,7 +9,8 @@ import (
 	"github.com/oklog/ulid/v2"
 )
 
-// PinFile marks a session whose container is kept whatever its age. It comes and goes,
+// PinFile marks a session that is kept, with its container and what it brought, whatever
+// their age. It comes and goes,
 // and no seal covers it.
 const PinFile = "pinned"
 

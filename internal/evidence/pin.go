@@ -10,12 +10,11 @@ import (
 )
 
 // PinFile marks a session that is kept, with its container and what it brought, whatever
-// their age. It comes and goes,
-// and no seal covers it.
+// their age. It comes and goes, and no seal covers it.
 const PinFile = "pinned"
 
-// Pin keeps the container of a session from being removed to make room, until
-// Unpin. name is as for Find; the session's id is returned. Pinning twice is no
+// Pin keeps a session, with its container and what it brought, from being removed to make
+// room, until Unpin. name is as for Find; the session's id is returned. Pinning twice is no
 // error.
 func (s *Store) Pin(name string) (id string, err error) {
 	return s.atPin(name, func(pin string) error {

@@ -307,7 +307,7 @@ func (c *channel) start(ctx context.Context, r *ssh.Request) bool {
 func (c *channel) serveProgram(ctx context.Context) {
 	c.wg.Go(func() {
 		defer c.conn.survive()
-		defer c.ssh.Close() // where the program could not say how it ended
+		defer c.endUnsaid()
 		err := c.running.Serve(ctx, Stream{
 			Stdin: c.hear(c.stdin), Stdout: c.hear(c.ssh.Write), Stderr: c.hear(c.ssh.Stderr().Write), Resize: c.resize, Signals: c.signals,
 			Enough: c.enough, EndInput: c.endInput, Exit: c.exit, EndOutput: c.endOutput, Together: c.conn.wire.together, End: c.end, Ended: c.ended,
@@ -366,6 +366,14 @@ func (c *channel) endOutput() {
 			_ = c.ssh.CloseWrite()
 		}
 	})
+}
+
+// endUnsaid closes the channel where the program could not say how it ended. One that
+// was silent for too long is closed by timeOut, in sshd's words, which may come later.
+func (c *channel) endUnsaid() {
+	if c.cut.Load() == nil {
+		c.ssh.Close()
+	}
 }
 
 // end closes the channel. The client answers in kind, which ends the request loop.

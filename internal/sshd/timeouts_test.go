@@ -224,6 +224,29 @@ func TestSilentChannelCountsNoLonger(t *testing.T) {
 	}
 }
 
+// What runs ends at once when it loses its streams, which says nothing before the
+// channel's own end has been said.
+func TestSilentChannelEndsInOrder(t *testing.T) {
+	f := prepare(t, timeouts(ChannelTimeout{"session:*", time.Millisecond}))
+	w := &wireOrder{requests: make(chan *ssh.Request, 1)}
+	w.requests <- &ssh.Request{Type: Exec, Payload: command("sleep 1000")}
+	conn := &connection{server: f.server, events: f.server.cfg.Events, wire: newClearConn(nil), version: "SSH-2.0-OpenSSH_9.2p1"}
+	session := &fakeSession{start: func(context.Context, Program) (Running, error) {
+		return runFunc(func(ctx context.Context, _ Stream) (int, error) {
+			<-ctx.Done()
+			return 0, ctx.Err()
+		}), nil
+	}}
+	var once sync.Once
+	newChannel(conn, session, 0, notClosing{w}).serve(t.Context(), w.requests, func(time.Time) {
+		time.Sleep(50 * time.Millisecond) // the program has ended by then
+		once.Do(func() { close(w.requests) })
+	})
+	if !cmp.Equal(w.sent, []string{"EOF", "eow@openssh.com false ", "CLOSE"}) {
+		t.Errorf("sent %q", w.sent)
+	}
+}
+
 // The longest session ends although it is busy, and what runs learns why.
 func TestSessionTimeLimit(t *testing.T) {
 	f := listen(t, func(c *Config) { everything(c); c.MaxTime = 100 * time.Millisecond })

@@ -83,21 +83,23 @@ func BenchmarkQuery(b *testing.B) {
 	store := benchStore(b)
 	user := "nobody"
 	for _, c := range []struct {
-		name string
-		f    Filter
-		want int
+		name  string
+		f     Filter
+		limit int
+		want  int
 	}{
-		{"all", Filter{}, benchSessions},
-		{"command", Filter{Command: "sh 77777"}, 1},
-		{"user", Filter{User: &user}, 0},
-		{"source", Filter{Source: []netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}}, -1},
-		{"artifact", Filter{Artifact: "0001010100"}, -1},
-		{"week", Filter{Since: march.Add(348 * 24 * time.Hour), Until: march.Add(355 * 24 * time.Hour)}, -1},
+		{"all", Filter{}, 0, benchSessions},
+		{"newest", Filter{}, 20, 20},
+		{"command", Filter{Command: "sh 77777"}, 0, 1},
+		{"user", Filter{User: &user}, 0, 0},
+		{"source", Filter{Source: []netip.Prefix{netip.MustParsePrefix("10.7.0.0/16")}}, 0, -1},
+		{"artifact", Filter{Artifact: "0001010100"}, 0, -1},
+		{"week", Filter{Since: march.Add(348 * 24 * time.Hour), Until: march.Add(355 * 24 * time.Hour)}, 0, -1},
 	} {
 		b.Run(c.name, func(b *testing.B) {
 			b.ReportAllocs()
 			for b.Loop() {
-				q, err := Query(context.Background(), store, c.f, Options{})
+				q, err := Query(context.Background(), store, c.f, Options{Limit: c.limit})
 				if err != nil || q.Index != nil || q.Read != 0 || c.want >= 0 && len(q.Entries) != c.want {
 					b.Fatalf("%d sessions, %d read, %v, %v", len(q.Entries), q.Read, q.Index, err)
 				}

@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"slices"
 
 	"github.com/oklog/ulid/v2"
 
@@ -86,6 +87,52 @@ func scan(r io.Reader, visit func(record []byte, at int64) error) (end int64, er
 		}
 		end += frameBytes + int64(n)
 	}
+}
+
+// window reads single records. Sessions are looked up the newest first, and their records
+// mostly lie in the order in which they ended, or the other way round where the index was
+// built at once: so it reads what is on both sides of one, too.
+type window struct {
+	file  io.ReaderAt
+	start int64
+	bytes []byte
+}
+
+const (
+	windowBytes  = 32 << 10
+	windowBefore = windowBytes / 2
+)
+
+// record returns the record whose frame begins at a place that scan told, until the next
+// call.
+func (w *window) record(at int64) ([]byte, error) {
+	frame, err := w.read(at, frameBytes)
+	if err != nil {
+		return nil, err
+	}
+	size, sum := binary.LittleEndian.Uint32(frame), binary.LittleEndian.Uint32(frame[4:])
+	if size > maxRecord {
+		return nil, errRecord
+	}
+	record, err := w.read(at+frameBytes, int(size))
+	if err == nil && crc32.Checksum(record, castagnoli) != sum {
+		err = errRecord
+	}
+	return record, err
+}
+
+func (w *window) read(at int64, n int) ([]byte, error) {
+	if at < w.start || at+int64(n) > w.start+int64(len(w.bytes)) {
+		w.start = max(at-windowBefore, 0)
+		size := max(windowBytes, int(at-w.start)+n)
+		w.bytes = slices.Grow(w.bytes[:0], size)[:size]
+		got, err := w.file.ReadAt(w.bytes, w.start)
+		w.bytes = w.bytes[:got]
+		if w.start+int64(got) < at+int64(n) {
+			return nil, err
+		}
+	}
+	return w.bytes[at-w.start:][:n], nil
 }
 
 func torn(err error) error {

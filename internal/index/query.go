@@ -37,6 +37,7 @@ func Query(ctx context.Context, store *evidence.Store, f Filter, o Options) (Res
 		directories = q.collected(ctx) // all are wanted: while the index is read
 	}
 	if !o.NoIndex {
+		defer q.close()
 		q.result.Index = q.readIndex(ctx)
 	}
 	err := directories(ctx, func(dir string) bool {
@@ -84,15 +85,16 @@ type query struct {
 	lists  bool // are needed
 	result Result
 
+	file   *os.File            // the index, nil when there is none
+	window window              // on it
 	known  map[ulid.ULID]known // all that are in the index
-	chosen []string            // records that the filter wants
 	// doubted says that the end of the index is lost, and newer records with it.
 	doubted bool
 }
 
 type known struct {
 	stamp uint64
-	at    int32 // the record's place among the chosen, or notChosen
+	at    int64 // where the record begins in the index, or notChosen
 }
 
 const notChosen = -1
@@ -108,31 +110,21 @@ func (q *query) readIndex(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer f.Close()
-	q.known = make(map[ulid.ULID]known, guess(f))
+	q.file, q.window.file, q.known = f, f, make(map[ulid.ULID]known, guess(f))
 	var e Entry
 	n := 0
-	_, err = scan(f, func(record []byte, _ int64) error {
+	_, err = scan(f, func(record []byte, at int64) error {
 		if n++; n%1024 == 0 && ctx.Err() != nil {
 			return ctx.Err()
 		}
-		text := borrow(record)
-		lists, err := decodeBasics(text, &e)
+		wanted, err := q.wants(borrow(record), &e)
 		if err != nil {
 			return err
 		}
-		id, at := idIn(text), int32(notChosen)
-		if q.filter.matchesBasics(&e) {
-			if q.filter.asksForLists() {
-				if err := decodeLists(lists, &e); err != nil {
-					return err
-				}
-			}
-			if e.partial || q.filter.matchesLists(&e) {
-				at = q.choose(id, string(record))
-			}
+		if !wanted {
+			at = notChosen
 		}
-		q.known[id] = known{e.stamp, at}
+		q.known[idIn(borrow(record))] = known{e.stamp, at}
 		return nil
 	})
 	q.doubted = err != nil
@@ -156,14 +148,24 @@ func guess(f *os.File) int {
 // changes. A hundred thousand copies would take longer than all the rest.
 func borrow(record []byte) string { return unsafe.String(unsafe.SliceData(record), len(record)) }
 
-// choose keeps a record, in the place of an older one, and tells where.
-func (q *query) choose(id ulid.ULID, record string) int32 {
-	if old, ok := q.known[id]; ok && old.at != notChosen {
-		q.chosen[old.at] = record
-		return old.at
+// wants reports whether the filter chooses a record, as far as its lists are in it.
+func (q *query) wants(record string, e *Entry) (bool, error) {
+	lists, err := decodeBasics(record, e)
+	if err != nil || !q.filter.matchesBasics(e) {
+		return false, err
 	}
-	q.chosen = append(q.chosen, record)
-	return int32(len(q.chosen) - 1)
+	if q.filter.asksForLists() {
+		if err := decodeLists(lists, e); err != nil {
+			return false, err
+		}
+	}
+	return e.partial || q.filter.matchesLists(e), nil
+}
+
+func (q *query) close() {
+	if q.file != nil {
+		q.file.Close()
+	}
 }
 
 // session decides on a session that is there.
@@ -180,7 +182,7 @@ func (q *query) session(dir string) {
 		return
 	}
 	if ok {
-		if e := q.entry(q.chosen[k.at]); e != nil {
+		if e := q.entry(k.at); e != nil {
 			e.ID, e.Dir = id.String(), dir
 			q.result.Entries = append(q.result.Entries, e)
 			return
@@ -191,9 +193,14 @@ func (q *query) session(dir string) {
 	}
 }
 
-// entry makes an entry of a record, unless lists are needed that it does not have.
-func (q *query) entry(record string) *Entry {
-	e := new(Entry)
+// entry makes an entry of the record at a place, unless it is not the one that was there
+// or has no lists where they are needed.
+func (q *query) entry(at int64) *Entry {
+	bytes, err := q.window.record(at)
+	if err != nil {
+		return nil
+	}
+	record, e := string(bytes), new(Entry)
 	rest, err := decodeBasics(record, e)
 	if err != nil || e.partial && q.lists {
 		return nil

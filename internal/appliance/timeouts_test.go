@@ -26,6 +26,7 @@ import (
 // A channel that is silent and a connection without channels end as with a real sshd,
 // message by message.
 func TestTimeoutsAreThoseOfSSHD(t *testing.T) {
+	const silence = 4 * time.Second // the shortest of all
 	reference := loopbackReference(t, "ChannelTimeout=session:*=4", "UnusedConnectionTimeout=5")
 	configure(t, "ssh: {channel_timeout: [\"session:*=4s\"], unused_connection_timeout: 5s}\n")
 	ends := func(f *frames) { f.until(func() bool { return f.over }) }
@@ -89,7 +90,8 @@ func TestTimeoutsAreThoseOfSSHD(t *testing.T) {
 				t.Errorf("-sshd +sandtrap:\n%s", diff)
 			}
 			t.Logf("sshd took %s, SandTrap %s:\n%s", wanted, took, strings.Join(ours, "\n"))
-			if d := took - wanted; d < -3*time.Second || d > 1500*time.Millisecond { // sshd counts whole seconds, and one more
+			// How late sshd is, which looks once a second, is a matter of the machine.
+			if took < silence || took > wanted+patience {
 				t.Errorf("sshd took %s, SandTrap %s", wanted, took)
 			}
 		})

@@ -136,6 +136,7 @@ var checks = []check{
 	{"port", port},
 	{"state", state},
 	{"host-keys", hostKeys},
+	{"seal-key", sealKeys},
 	{"disk", disk},
 	{"clock", clock},
 }

@@ -31,6 +31,8 @@ var files = map[string]string{
 	"/etc/sandtrap/hostkeys/ssh_host_rsa_key":     "x",
 	"/etc/sandtrap/hostkeys/ssh_host_ecdsa_key":   "x",
 	"/etc/sandtrap/hostkeys/ssh_host_ed25519_key": "x",
+	"/etc/sandtrap/sealkey/seal_ed25519_key":      "x",
+	"/etc/sandtrap/allowed_signers":               "x",
 
 	"/var/lib/pods/x":     "",
 	"/var/lib/sandtrap/x": "",
@@ -281,6 +283,18 @@ func TestHostKeys(t *testing.T) {
 	}
 	if f := hostKeys(t.Context(), m); f.Level != OK {
 		t.Errorf("an operator's own: %+v", f)
+	}
+}
+
+func TestSealKey(t *testing.T) {
+	expect(t, well(t, map[string]string{sealKey: "-"}), "seal-key", Failure, "no such file")
+	expect(t, well(t, map[string]string{allowedSigners: "-"}), "seal-key", Warning, "no public keys")
+	for path, mode := range map[string]os.FileMode{sealKey: 0o640, allowedSigners: 0o664} {
+		m := well(t, nil)
+		if err := os.Chmod(filepath.Join(m.Root, path), mode); err != nil {
+			t.Fatal(err)
+		}
+		expect(t, m, "seal-key", Failure, "others (0")
 	}
 }
 

@@ -215,40 +215,6 @@ func state(_ context.Context, m Machine) Finding {
 	return ok("%s and /etc/sandtrap are private", m.Config.StateDir)
 }
 
-// keyDir is where sandtrap-hostkeys.service keeps the host keys.
-const keyDir = "/etc/sandtrap/hostkeys"
-
-// hostKeys looks whether the keys are there, and nobody's but root's.
-func hostKeys(_ context.Context, m Machine) Finding {
-	own, _ := filepath.Glob(filepath.Join(m.Root, "/etc/credstore*/ssh_host_*_key"))
-	if len(own) > 0 {
-		return ok("credentials of your own")
-	}
-	for _, path := range append([]string{keyDir}, m.keyFiles()...) {
-		info, err := os.Stat(filepath.Join(m.Root, path))
-		switch {
-		case errors.Is(err, fs.ErrPermission):
-			return warn("run it as root", "not known: %v", err)
-		case err != nil:
-			return fail("systemctl start sandtrap-hostkeys.service; put a key back that is missing alone", "%v", err)
-		case info.Mode().Perm()&0o077 != 0:
-			return fail("chmod go= "+path+", if nobody can have read it", "%s is open to others (%#o)", path, info.Mode().Perm())
-		}
-	}
-	if old, _ := filepath.Glob(filepath.Join(m.Root, m.Config.StateDir, "hostkeys/ssh_host_*_key")); len(old) > 0 {
-		return warn("remove them, if "+keyDir+" has those that visitors know", "%d keys are in %s/hostkeys, where the account %s may change them", len(old), m.Config.StateDir, frontEnd)
-	}
-	return ok("%s in %s", strings.Join(m.Config.SSH.HostKeys, ", "), keyDir)
-}
-
-func (m Machine) keyFiles() []string {
-	var all []string
-	for _, kind := range m.Config.SSH.HostKeys {
-		all = append(all, keyDir+"/ssh_host_"+kind+"_key")
-	}
-	return all
-}
-
 // released is a day before which no clock of a running SandTrap can be right.
 var released = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
 

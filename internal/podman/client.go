@@ -21,10 +21,10 @@ import (
 // seconds under load; longer than this it is not coming back.
 const callTimeout = 30 * time.Second
 
-// workTimeout is for what a container's own processes have a part in, which get no more of
-// a processor than those of any other: to start and to end. Who gives up early and tries
-// again makes a loaded machine slower still.
-const workTimeout = 3 * time.Minute
+// startTimeout is for a start, in which the container's own processes have a part, which
+// get no more of a processor than those of any other. Who gives up early and tries again
+// makes a loaded machine slower still.
+const startTimeout = 3 * time.Minute
 
 // createTimeout is for the first container from an image, whose files Podman
 // copies to give them to the user namespace: minutes on a slow disk.

@@ -128,7 +128,7 @@ func (c *Client) Create(ctx context.Context, s Spec) (string, error) {
 
 // Start starts a created or stopped container.
 func (c *Client) Start(ctx context.Context, id string) error {
-	ctx, cancel := c.with(ctx, workTimeout)
+	ctx, cancel := c.with(ctx, startTimeout)
 	defer cancel()
 	return wrap(containers.Start(ctx, id, nil), "start container %.12s", id)
 }
@@ -174,14 +174,14 @@ func (c *Client) Rename(ctx context.Context, id, name string) error {
 // Stop kills everything in the container at once and keeps the container. A
 // stopped container is no error.
 func (c *Client) Stop(ctx context.Context, id string) error {
-	ctx, cancel := c.with(ctx, workTimeout)
+	ctx, cancel := c.with(ctx, callTimeout)
 	defer cancel()
 	return wrap(containers.Stop(ctx, id, new(containers.StopOptions).WithTimeout(0)), "stop container %.12s", id)
 }
 
 // Remove removes a container, running or not. One that is gone is no error.
 func (c *Client) Remove(ctx context.Context, id string) error {
-	ctx, cancel := c.with(ctx, workTimeout)
+	ctx, cancel := c.with(ctx, callTimeout)
 	defer cancel()
 	_, err := containers.Remove(ctx, id, new(containers.RemoveOptions).WithForce(true).WithTimeout(0).WithIgnore(true).WithVolumes(true))
 	if err = wrap(err, "remove container %.12s", id); errors.Is(err, ErrNotFound) {

@@ -47,8 +47,6 @@ type Lease struct {
 }
 
 const (
-	// loginTimeout is how long a leader has to answer a login.
-	loginTimeout = 5 * time.Second
 	// loginTries bounds the targets that one session may wear out.
 	loginTries = 3
 	// yieldRename is how long a session has been on its way when its container
@@ -120,8 +118,9 @@ func (p *Pool) logIn(ctx context.Context, c *container, claim Claim) (target.Acc
 	return target.Account{}, err
 }
 
+// askLogin gives the leader half of what a session may wait, so that another can be asked.
 func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target.Account, error) {
-	ctx, cancel := context.WithTimeout(ctx, loginTimeout)
+	ctx, cancel := context.WithTimeout(ctx, p.cfg.LeaseTimeout/2)
 	defer cancel()
 	a, err := leader.Login(ctx, frame.LoginMessage{
 		User: claim.User, Fallback: p.cfg.Target.Account, Policy: p.cfg.Target.LoginAs, Source: claim.Source,

@@ -420,6 +420,7 @@ func TestLoginThatFails(t *testing.T) {
 		f := newFake()
 		inBubble(t, f, nil, func(b *bubble) {
 			ids := f.ids()
+			loginTimeout := b.pool.cfg.LeaseTimeout / 2
 			f.hang("login", true)
 			go func() {
 				time.Sleep(loginTimeout - time.Millisecond)

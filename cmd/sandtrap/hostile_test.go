@@ -41,7 +41,7 @@ func hostileSession() evidence.Session {
 	status := 3
 	return evidence.Session{
 		State: evidence.State("closed" + word), Start: march31, EndReason: word, ClientVersion: text, HASSH: word,
-		Source: evidence.Endpoint{IP: word}, Local: evidence.Endpoint{IP: word},
+		Source: evidence.Endpoint{IP: word}, Origin: &evidence.Origin{Country: word, Organisation: text, Lists: []string{word}}, Local: evidence.Endpoint{IP: word},
 		Login:    evidence.Login{User: text, Method: word, Password: text, PublicKey: word},
 		Attempts: []evidence.Attempt{{User: text, Method: word, Password: text, Fingerprint: word, Reason: word}},
 		Target:   evidence.Target{Name: word, Container: word, ContainerName: word, Image: word, ImageDigest: word, Account: word, PreviousSession: word},

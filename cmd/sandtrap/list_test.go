@@ -61,7 +61,8 @@ func sampleState(t testing.TB) (state, configPath string) {
 	end := march31.Add(62 * time.Second)
 	addSession(t, state, idClosed, evidence.Session{
 		State: evidence.StateClosed, Start: march31, End: &end, EndReason: "client closed",
-		Source: evidence.Endpoint{IP: "203.0.113.9", Port: 40122}, Local: evidence.Endpoint{IP: "192.0.2.1", Port: 22},
+		Source: evidence.Endpoint{IP: "203.0.113.9", Port: 40122}, Origin: &evidence.Origin{Country: "NL", ASN: 64500, Organisation: "Example\x1b B.V.", Lists: []string{"scanners", "all"}},
+		Local:         evidence.Endpoint{IP: "192.0.2.1", Port: 22},
 		ClientVersion: "SSH-2.0-Go\x1b[2J",
 		Login:         evidence.Login{User: "ro\not", Method: "password", Password: "123\xff456"},
 		Attempts: []evidence.Attempt{

@@ -138,6 +138,9 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 	}
 	line("Duration", "%s", lasted(s.Start, s.End, now))
 	line("Source", "%s", endpoint(s.Source))
+	if s.Origin != nil {
+		line("Origin", "%s", originWords(*s.Origin))
+	}
 	line("Local", "%s", endpoint(s.Local))
 	line("Client", "%q", s.ClientVersion)
 	if s.HASSH != "" {
@@ -170,6 +173,24 @@ func describe(s evidence.Session, dir string, now time.Time) string {
 
 func endpoint(e evidence.Endpoint) string {
 	return fmt.Sprintf("%s port %d", term.Safe(e.IP), e.Port)
+}
+
+// originWords is what was known of the source.
+func originWords(o evidence.Origin) string {
+	var words []string
+	if o.Country != "" {
+		words = append(words, term.Safe(o.Country))
+	}
+	if o.ASN != 0 {
+		words = append(words, fmt.Sprintf("AS%d", o.ASN))
+	}
+	if o.Organisation != "" {
+		words = append(words, fmt.Sprintf("%q", o.Organisation))
+	}
+	if len(o.Lists) > 0 {
+		words = append(words, "listed in "+term.Safe(strings.Join(o.Lists, " ")))
+	}
+	return strings.Join(words, ", ")
 }
 
 // loginWords names user, method and secret, the hostile ones quoted.

@@ -34,6 +34,7 @@ Start       2026-03-31 12:00:00 UTC
 End         2026-03-31 12:01:02 UTC
 Duration    1m02s
 Source      203.0.113.9 port 40122
+Origin      NL, AS64500, "Example\x1b B.V.", listed in scanners all
 Local       192.0.2.1 port 22
 Client      "SSH-2.0-Go\x1b[2J"
 Login       "ro\not" password "123\xff456"

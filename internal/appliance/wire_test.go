@@ -259,10 +259,7 @@ func (w *wire) useKeys(k, h []byte) error {
 
 // logIn authenticates with a password; RFC 4252.
 func (w *wire) logIn(user string) error {
-	if err := w.send(append([]byte{msgServiceRequest}, str("ssh-userauth")...)); err != nil {
-		return err
-	}
-	if _, err := w.expect(msgServiceAccept); err != nil {
+	if err := w.askForAuth(); err != nil {
 		return err
 	}
 	try := bytes.Join([][]byte{{msgUserauth}, str(user), str("ssh-connection"), str("password"), {0}, str(password)}, nil)
@@ -270,6 +267,15 @@ func (w *wire) logIn(user string) error {
 		return err
 	}
 	_, err := w.expect(msgUserauthOK)
+	return err
+}
+
+// askForAuth begins the authentication; RFC 4253, section 10.
+func (w *wire) askForAuth() error {
+	if err := w.send(append([]byte{msgServiceRequest}, str("ssh-userauth")...)); err != nil {
+		return err
+	}
+	_, err := w.expect(msgServiceAccept)
 	return err
 }
 

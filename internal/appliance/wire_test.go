@@ -54,18 +54,19 @@ func (s *sealed) next() []byte {
 }
 
 const (
-	msgDisconnect     = 1
-	msgIgnore         = 2
-	msgDebug          = 4
-	msgServiceRequest = 5
-	msgServiceAccept  = 6
-	msgKexInit        = 20
-	msgNewKeys        = 21
-	msgKexECDHInit    = 30
-	msgKexECDHReply   = 31
-	msgUserauth       = 50
-	msgUserauthOK     = 52
-	msgUserauthBanner = 53
+	msgDisconnect      = 1
+	msgIgnore          = 2
+	msgDebug           = 4
+	msgServiceRequest  = 5
+	msgServiceAccept   = 6
+	msgKexInit         = 20
+	msgNewKeys         = 21
+	msgKexECDHInit     = 30
+	msgKexECDHReply    = 31
+	msgUserauth        = 50
+	msgUserauthFailure = 51
+	msgUserauthOK      = 52
+	msgUserauthBanner  = 53
 )
 
 // send writes a packet.

@@ -60,8 +60,9 @@ var (
 	leaseStatus = &figure{name: "  auth ok to status of exec true", unit: "ms"}
 	leaseLost   = &figure{name: "  sessions not served", unit: "", targets: []target{{worstAtMost, "", 0}}}
 
-	stormAnswers = &figure{name: "500 clients guess: answers", unit: "/s", targets: []target{{ratioAtLeast, host, 1}}}
-	stormLogin   = &figure{name: "  TCP connect to auth ok meanwhile", unit: "ms"}
+	// Real servers come to terms with the former, and not with the latter.
+	crowd  = stormOf(100, target{ratioAtLeast, host, 1})
+	throng = stormOf(500)
 
 	liveExec  = &figure{name: "exec with many live sessions", unit: "ms", subject: manyLive, targets: []target{{ratioAtMost, oneLive, 1.3}}}
 	liveFirst = &figure{name: "auth ok to status, many live sessions", unit: "ms", subject: manyLive}
@@ -91,7 +92,10 @@ const (
 var allFigures = []*figure{
 	loginTime, authToPrompt, connectPrompt, execStatus, authToStatus, furtherExec, echo, burstPrompt, down, up, ptyOut,
 	readyMemory, readyPrograms, readyKernel, readyCaches, liveMemory, livePrograms, liveKernel, liveCaches, liveServices,
-	restMemory, restWhole, fillTime, fillService, leaseWait, leaseStatus, leaseLost, stormAnswers, stormLogin, liveExec, liveFirst,
+	restMemory, restWhole, fillTime, fillService, leaseWait, leaseStatus, leaseLost,
+	crowd.answers, crowd.server, crowd.guess, crowd.refused, crowd.lost, crowd.login,
+	throng.answers, throng.server, throng.guess, throng.refused, throng.lost, throng.login,
+	liveExec, liveFirst,
 	leftRunning, leftConmons, leftDescriptors, leftThreads, leftMemory, leftPodmanFDs, leftPodmanTasks, leftPodmanMB, leftStopped,
 	failures,
 }

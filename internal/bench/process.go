@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 	"syscall"
+	"time"
 )
 
 // process is one process of this machine. Sizes are in bytes.
@@ -137,4 +138,44 @@ func parseKernelMemory(text []byte) (held, reclaimable int64) {
 	fields := parseFields(text)
 	bytes := func(name string) int64 { n, _ := strconv.ParseInt(first(fields[name]), 10, 64); return n << 10 }
 	return bytes("Slab") + bytes("KernelStack") + bytes("PageTables") + bytes("Percpu"), bytes("SReclaimable")
+}
+
+// cgroup is the directory of the control group that a server runs in. What it starts for
+// a session moves to another one, at least where systemd makes one for it.
+func (s *server) cgroup(ctx context.Context) (string, error) {
+	var text string
+	var err error
+	switch s.name {
+	case sandtrap:
+		text, err = command(ctx, "systemctl", "show", "--property=MainPID", "--value", unit)
+	case host:
+		text, err = command(ctx, "systemctl", "show", "--property=MainPID", "--value", "bench-sshd.service")
+	case inside:
+		text, err = command(ctx, "podman", "inspect", "--format", "{{.State.Pid}}", "bench-sshd")
+	}
+	if err != nil {
+		return "", err
+	}
+	groups, err := os.ReadFile(filepath.Join("/proc", text, "cgroup"))
+	if err != nil {
+		return "", err
+	}
+	for line := range strings.Lines(string(groups)) {
+		if path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::"); ok {
+			return filepath.Join("/sys/fs/cgroup", path), nil
+		}
+	}
+	return "", fmt.Errorf("%s runs in no control group of version 2", s.name)
+}
+
+// parseUsage is the processor time in a cpu.stat; see "CPU Interface Files" in the
+// kernel's cgroup-v2.rst.
+func parseUsage(text []byte) time.Duration {
+	for line := range strings.Lines(string(text)) {
+		if n, ok := strings.CutPrefix(line, "usage_usec "); ok {
+			usec, _ := strconv.ParseInt(strings.TrimSpace(n), 10, 64)
+			return time.Duration(usec) * time.Microsecond
+		}
+	}
+	return 0
 }

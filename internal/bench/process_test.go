@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 )
 
 func TestParseProcess(t *testing.T) {
@@ -85,5 +86,14 @@ func TestEventsSince(t *testing.T) {
 	}
 	if len(found) != 2 || found[0].Wait != 2 || found[1].Wait != 3 || found[0].Time.Nanosecond() != 6 {
 		t.Errorf("found %+v", found)
+	}
+}
+
+func TestParseUsage(t *testing.T) {
+	if got := parseUsage([]byte("usage_usec 248667\nuser_usec 118595\nsystem_usec 130072\n")); got != 248667*time.Microsecond {
+		t.Errorf("got %s", got)
+	}
+	if got := parseUsage([]byte("user_usec 118595\n")); got != 0 {
+		t.Errorf("got %s of nothing", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
+	"errors"
 	"io"
 	"net"
 	"strings"
@@ -19,6 +20,12 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 // listen runs a server that has a shell with a prompt and echo, and commands
 // that print and end as their words say.
 func listen(t *testing.T) *server {
+	t.Helper()
+	return listenWith(t, serveConnection)
+}
+
+// listenWith runs a server of another kind, one connection at a time.
+func listenWith(t *testing.T, serve func(net.Conn, *ssh.ServerConfig)) *server {
 	t.Helper()
 	_, key, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
@@ -43,7 +50,7 @@ func listen(t *testing.T) *server {
 			if err != nil {
 				return
 			}
-			serveConnection(tcp, config)
+			serve(tcp, config)
 		}
 	}()
 	return &server{name: sandtrap, address: l.Addr().String(), password: "x"}
@@ -137,5 +144,25 @@ func TestNextSource(t *testing.T) {
 			t.Fatalf("%s is used twice or is none of ours", ip)
 		}
 		seen[ip] = true
+	}
+}
+
+// Answers are counted, and who is not served is told from who is and gets no answer.
+func TestGuess(t *testing.T) {
+	wrong := listenWith(t, func(tcp net.Conn, config *ssh.ServerConfig) {
+		config.PasswordCallback = func(ssh.ConnMetadata, []byte) (*ssh.Permissions, error) { return nil, errors.New("wrong") }
+		serveConnection(tcp, config)
+	})
+	full := listenWith(t, func(tcp net.Conn, _ *ssh.ServerConfig) {
+		_, _ = io.WriteString(tcp, "Exceeded MaxStartups\r\n")
+		tcp.Close()
+	})
+	mute := listenWith(t, func(tcp net.Conn, _ *ssh.ServerConfig) { _, _ = io.WriteString(tcp, "SSH-2.0-x\r\n"); tcp.Close() })
+	for want, s := range map[[3]int64]*server{{stormTries, 0, 0}: wrong, {0, 1, 0}: full, {0, 0, 1}: mute} {
+		var st storm
+		st.visit(context.Background(), s, net.IPv4(127, 0, 0, 1))
+		if got := [3]int64{st.answers.Load(), st.refused.Load(), st.lost.Load()}; got != want {
+			t.Errorf("answers, refused and lost are %v, want %v", got, want)
+		}
 	}
 }

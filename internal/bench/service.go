@@ -53,6 +53,7 @@ func (s *service) configure(ctx context.Context, want settings) error {
 // a recording is raised, as the bulk transfers are larger than the default allows.
 func (s *service) write(want settings) error {
 	text := fmt.Sprintf(`# Written by the benchmark.
+ssh: {max_startups: "1000"}
 pool:
   min: %d
   max: %d

@@ -47,8 +47,7 @@ func TypesLines(terminal bool, kind string) (types, plain bool) {
 // addCommands fills in the lines that were entered, from the recording.
 func addCommands(root *os.Root, c *Channel, room *CommandRoom) error {
 	c.Commands, c.CommandsOmitted = nil, 0
-	terminal := c.Terminal != "" || c.Size != record.Size{}
-	types, plain := TypesLines(terminal, c.Kind)
+	types, plain := TypesLines(c.HasTerminal(), c.Kind)
 	if !types || c.Recording.Raw == "" {
 		return nil
 	}

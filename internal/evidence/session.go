@@ -142,6 +142,9 @@ type Channel struct {
 	CommandsOmitted int `json:"commands_omitted,omitempty"`
 }
 
+// HasTerminal reports whether the channel has a pty.
+func (c *Channel) HasTerminal() bool { return c.Terminal != "" || c.Size != record.Size{} }
+
 // Command is one line that was entered, see docs/commands.md.
 type Command struct {
 	Time time.Time `json:"time"` // when Enter was sent

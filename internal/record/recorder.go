@@ -69,6 +69,9 @@ type Summary struct {
 	ExitStatus  *int      `json:"exit_status,omitempty"`
 	ExitSignal  string    `json:"exit_signal,omitempty"` // a name as in RFC 4254, section 6.10, or SIG and a number
 	CoreDumped  bool      `json:"core_dumped,omitempty"`
+	// CaptureMarkers are those at the end of the cast that name files captured from the
+	// target. They are added later; nothing here does.
+	CaptureMarkers int `json:"capture_markers,omitempty"`
 }
 
 // file is what a Recorder needs of *os.File.

@@ -135,7 +135,7 @@ func TestPowerCut(t *testing.T) {
 		return nil
 	}
 	y.sealAll()
-	if len(cuts) != 12 {
+	if len(cuts) != 13 {
 		t.Errorf("%d steps", len(cuts))
 	}
 	for i, cut := range cuts {
@@ -153,6 +153,7 @@ func TestPowerCut(t *testing.T) {
 			defer other.close()
 			other.sealAll()
 			other.clean(2)
+			other.marked(newID(2))
 		}()
 	}
 }

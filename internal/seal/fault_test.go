@@ -67,11 +67,12 @@ func TestKill(t *testing.T) {
 		}
 		y.sealAll()
 		y.clean(step + 1)
+		y.marked(newID(step + 1))
 		if ended {
 			break
 		}
 	}
-	if step != 12 {
+	if step != 13 {
 		t.Errorf("%d steps", step)
 	}
 	sealed := step + 1

@@ -150,7 +150,7 @@ func (y *yard) sessionOf(n int, output []byte) (id string) {
 			s.Forwards = append(s.Forwards, evidence.Forward{ID: 0, Recording: sum})
 			continue
 		}
-		s.Channels = append(s.Channels, evidence.Channel{ID: i, Kind: "shell", Recording: sum})
+		s.Channels = append(s.Channels, evidence.Channel{ID: i, Kind: "shell", Terminal: evidence.Text(o.Terminal), Recording: sum})
 	}
 	content := fmt.Appendf(nil, "artifact %d", n)
 	a, err := y.store.NewArtifact()
@@ -162,6 +162,23 @@ func (y *yard) sessionOf(n int, output []byte) (id string) {
 	must(y, d.Root().WriteFile("capture.jsonl", fmt.Appendf(nil, "{\"kind\":\"file\",\"sha256\":%q}\nno JSON \"sha256\"\n", hashOf(content)), 0o640))
 	must(y, d.Save(s))
 	return id
+}
+
+// marked expects that one cast names what was captured, once, at its end.
+func (y *yard) marked(id string) {
+	y.Helper()
+	d, err := y.store.OpenDir(strings.TrimPrefix(y.pathOf(id), y.dir+"/"))
+	must(y, err)
+	defer d.Close()
+	s, err := d.Load()
+	must(y, err)
+	for i, want := range []int{1, 0} {
+		r := s.Channels[i].Recording
+		cast := read(y, y.pathOf(id, r.Cast))
+		if n := bytes.Count(cast, []byte(`"m", "file: captured in part  sha256:`)); n != want || r.CaptureMarkers != want || r.CastBytes != int64(len(cast)) || !bytes.HasSuffix(cast, []byte("]\n")) {
+			y.Errorf("session %s, channel %d: %d markers of %d bytes: %+v", id, i, n, len(cast), r)
+		}
+	}
 }
 
 // signers are those who may seal: our key.

@@ -92,7 +92,14 @@ func (s *Sealer) sealDir(ctx context.Context, path string, before *found) (sessi
 	if before.hash != "" { // all but the signature was done, or it is not what it was
 		return session, before.entry, before.hash, s.signSums(d, before.entry)
 	}
-	if err := s.compress(ctx, d, &session); err != nil {
+	marked, err := evidence.MarkCaptured(d.Root(), &session)
+	if err == nil && marked {
+		err = s.reached("markers")
+	}
+	if err != nil {
+		return session, e, "", err
+	}
+	if err := s.compress(ctx, d, &session, marked); err != nil {
 		return session, e, "", err
 	}
 	e, hash, err = s.chain.append(s.key, func(at position) (Entry, error) { return s.write(ctx, d, session, at) })
@@ -116,8 +123,9 @@ func (s *Sealer) earlier(d *evidence.Dir) (*found, error) {
 	return &before, err
 }
 
-// compress has all recordings compressed, and session.json say so.
-func (s *Sealer) compress(ctx context.Context, d *evidence.Dir, session *evidence.Session) error {
+// compress has all recordings compressed, and session.json say so; changed says that it
+// is to be written in any case.
+func (s *Sealer) compress(ctx context.Context, d *evidence.Dir, session *evidence.Session, changed bool) error {
 	names, err := record.Names(d.Root())
 	if err != nil {
 		return err
@@ -130,7 +138,6 @@ func (s *Sealer) compress(ctx context.Context, d *evidence.Dir, session *evidenc
 			return err
 		}
 	}
-	changed := false
 	for i := range session.Channels {
 		changed = nameFinal(d.Root(), &session.Channels[i].Recording) || changed
 	}

@@ -41,6 +41,7 @@ func TestSeal(t *testing.T) {
 		if s.Channels[1].Recording.Raw != "channel-1.raw.zst" || s.Forwards[0].Recording.Raw != "forward-0.raw.zst" || s.Channels[1].Recording.RawBytes < 9000 {
 			t.Errorf("session.json: %+v %+v", s.Channels, s.Forwards)
 		}
+		y.marked(id)
 		root, err := os.OpenRoot(dir)
 		must(t, err)
 		r, c, err := record.Open(root, "channel-1.raw") // as a reader that came before the seal

@@ -2,7 +2,6 @@ package session
 
 import (
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -14,9 +13,6 @@ import (
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/transcript"
 )
-
-// maxMarker is how much of a command or a name is in a marker of the recording, in bytes.
-const maxMarker = 256
 
 // commands are the lines that are entered on one channel.
 type commands struct {
@@ -95,7 +91,7 @@ func (c *commands) take(l transcript.Line) {
 	c.session.events.Emit(event.CommandInput, event.F("channel", c.channel), event.F("command", l.Text), event.F("echoed", l.Echoed))
 	text := "input not echoed"
 	if l.Echoed {
-		text = "command: " + brief(l.Text)
+		text = "command: " + record.Brief(l.Text)
 	}
 	_ = c.recorder.Marker(text) // End and the next chunk meet its error again
 	if !c.session.fitsCommand(l.Text) {
@@ -110,12 +106,4 @@ func (s *Session) fitsCommand(text string) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.lines.Take(len(text))
-}
-
-// brief is a text for a marker: one line, and the beginning of it.
-func brief(text string) string {
-	if len(text) > maxMarker {
-		text = strings.ToValidUTF8(text[:maxMarker], "") + "…"
-	}
-	return strings.ReplaceAll(text, "\n", " ")
 }

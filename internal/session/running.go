@@ -37,6 +37,7 @@ type running struct {
 	transfers *transfers
 	watcher   *transfer.Watcher // nil for a program that transfers no files
 	commands  *commands
+	beside    atomic.Int32 // files of other channels, see transfers.mark
 }
 
 // TakesSignals implements sshd.Running.

@@ -71,7 +71,7 @@ func (t *transfers) File(f transfer.File) {
 		fields = append(fields, event.F("offset", f.Offset))
 	}
 	t.session.events.Emit(event.TransferFile, fields...)
-	_ = t.recorder.Marker(brief("file: " + f.Direction + " " + f.Name)) // End and the next chunk meet its error again
+	t.mark("file: " + f.Direction + " " + record.Brief(f.Name))
 	fits := t.session.fitsTransfer(f)
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -83,6 +83,35 @@ func (t *transfers) File(f transfer.File) {
 		return
 	}
 	t.list = append(t.list, describeTransfer(f))
+}
+
+// maxBeside bounds the files of other channels that one terminal's recording names.
+const maxBeside = 100
+
+// mark marks a file in the recording of its channel, and in those of the terminals that
+// are open beside it: who watches one of them sees where a file came from.
+func (t *transfers) mark(text string) {
+	_ = t.recorder.Marker(text) // End and the next chunk meet its error again, here and below
+	for _, r := range t.session.terminals() {
+		switch n := r.beside.Add(1); {
+		case n <= maxBeside:
+			_ = r.recorder.Marker(text)
+		case n == maxBeside+1:
+			_ = r.recorder.Marker("file: there are more, which the recordings of their channels name")
+		}
+	}
+}
+
+// terminals are the programs that run at one.
+func (s *Session) terminals() (all []*running) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, r := range s.programs {
+		if r.program.PTY {
+			all = append(all, r)
+		}
+	}
+	return all
 }
 
 // octal is a mode as chmod(1) takes it, or nothing.

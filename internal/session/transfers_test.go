@@ -93,6 +93,53 @@ func TestTransfersAreKept(t *testing.T) {
 	}
 }
 
+// TestTransfersAreMarkedInTerminals: who watches one sees files come on other channels,
+// a bounded number of them.
+func TestTransfersAreMarkedInTerminals(t *testing.T) {
+	st := setUp(t)
+	s := st.open(st.login())
+	terminal := newStream(0, untilClosed)
+	st.runs(terminal)
+	beside := st.start(s, sshd.Program{Kind: sshd.Shell, PTY: true, Term: "xterm"})
+	over := make(chan struct{})
+	go func() {
+		defer close(over)
+		_ = beside.Serve(t.Context(), new(client).stream())
+	}()
+	plain := newStream(0, untilClosed)
+	st.runs(plain)
+	other := st.start(s, sshd.Program{Channel: 1, Kind: sshd.Shell})
+	otherOver := make(chan struct{})
+	go func() {
+		defer close(otherOver)
+		_ = other.Serve(t.Context(), new(client).stream())
+	}()
+	lines := []string{"C0755 5 a\xff\x1b[2J\n", "hello\x00"}
+	for range maxBeside + 4 {
+		lines = append(lines, "C0755 0 b\n", "\x00")
+	}
+	st.serve(s, scpSink(len(lines)), sshd.Program{Channel: 2, Kind: sshd.Exec, Command: "scp -t /tmp"}, lines...)
+	markers := st.recorded(s, 0, record.KindMarker)
+	want := "file: upload a\xff\x1b[2J" + strings.Repeat("file: upload b", maxBeside-1) + "file: there are more, which the recordings of their channels name"
+	if markers != want {
+		t.Errorf("markers in the terminal %q", markers)
+	}
+	if own := st.recorded(s, 2, record.KindMarker); strings.Count(own, "file: ") != maxBeside+5 {
+		t.Errorf("markers in the channel of the files %q", own)
+	}
+	if others := st.recorded(s, 1, record.KindMarker); others != "" {
+		t.Errorf("markers beside %q", others)
+	}
+	cast, err := s.dir.Root().ReadFile("channel-0.cast")
+	if err != nil || strings.Contains(string(cast), "\x1b") || strings.Count(string(cast), `"m", "file: upload b"`) != maxBeside-1 {
+		t.Errorf("cast %s, %v", cast, err)
+	}
+	_, _ = terminal.Close(), plain.Close()
+	<-over
+	<-otherOver
+	s.Close("over")
+}
+
 // sftpPacket is a packet of SFTP that holds an id and what follows.
 func sftpPacket(kind byte, rest string) string {
 	return string(binary.BigEndian.AppendUint32(nil, uint32(5+len(rest)))) + string(kind) + "\x00\x00\x00\x07" + rest

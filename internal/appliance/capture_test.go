@@ -123,6 +123,24 @@ func TestCapture(t *testing.T) {
 	if out := must(t, "sh", "-c", "cat "+stateDir+"/events/*.jsonl | grep "+s.ID); !strings.Contains(out, `"file.capture"`) || !strings.Contains(out, `"capture.end"`) {
 		t.Errorf("events: %.2000s", out)
 	}
+	t.Run("the cast names what was captured", func(t *testing.T) {
+		r, cast := s.Channels[0].Recording, readCast(t, s, 0)
+		for _, want := range []string{
+			`"m", "file: captured /root/x sha256:` + all["file /root/x"].SHA256, `"m", "file: captured /tmp/gone (deleted) sha256:`, `"m", "file: captured /tmp/h/new line sha256:`,
+			`"m", "file: captured /tmp/h/esc\u001b[2J sha256:`,
+		} {
+			if strings.Count(cast, want) != 1 {
+				t.Errorf("%q is not there once", want)
+			}
+		}
+		if n := strings.Count(cast, `"m", "file: captured `); n != c.Artifacts || n != r.CaptureMarkers || r.CastBytes != int64(len(cast)) {
+			t.Errorf("%d markers of %d artifacts in %d bytes: %+v\n%s", n, c.Artifacts, len(cast), r, cast)
+		}
+		must(t, "asciinema", "cat", filepath.Join(directory(s), r.Cast))
+		must(t, "script", "-qec", "asciinema play -s 100 "+filepath.Join(directory(s), r.Cast), "/dev/null")
+		must(t, "sandtrap", "verify", s.ID)
+		must(t, "sandtrap", "replay", "--speed", "0", s.ID)
+	})
 	t.Run("comes back", func(t *testing.T) { // only what is new is told
 		if r := finish(t, sshFrom(source, "root@127.0.0.1", "printf more >/root/second"), nil); r.status != 0 {
 			t.Fatalf("%+v", r)

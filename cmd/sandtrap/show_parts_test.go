@@ -32,7 +32,7 @@ func typedState(t *testing.T) (dir, config string) {
 			}, TransfersOmitted: 2},
 			{ID: 2, Kind: "exec", Command: "cat big", Start: at(6)},
 		},
-		Forwards: []evidence.Forward{{ID: 0, Destination: "example.com", DestinationPort: 25, Start: at(7)}},
+		Forwards: []evidence.Forward{{ID: 0, Kind: "direct-tcpip", Destination: "example.com", DestinationPort: 25, Start: at(7)}},
 	}, func(r *record.Recorder) {
 		ok(t, r.Output([]byte("web:~# ")))
 		ok(t, r.Input([]byte("uname\r")))
@@ -54,14 +54,16 @@ func TestShowTimeline(t *testing.T) {
 	zone := march31.In(time.Local)
 	at := func(s int) string { return zone.Add(time.Duration(s) * time.Second).Format(time.TimeOnly) }
 	want := "Timeline\n" +
-		"  " + at(1) + " channel 0 shell, terminal \"xterm\" 80x24\n" +
-		"  " + at(2) + "   \"uname \\x1b[2J\"\n" +
-		"  " + at(3) + "   not echoed: \"secret\"\n" +
+		"  " + at(0) + " connected\n" +
+		"  " + at(1) + " channel 0 shell\n" +
+		"  " + at(2) + " channel 0 typed \"uname \\x1b[2J\"\n" +
+		"  " + at(3) + " channel 0 typed, not echoed \"secret\"\n" +
 		"  " + at(4) + " channel 1 subsystem \"sftp\"\n" +
-		"  " + at(5) + "   upload \"/tmp/x\\n\" 2.9 KiB\n" +
+		"  " + at(5) + " channel 1 upload \"/tmp/x\\n\"\n" +
 		"  " + at(6) + " channel 2 exec \"cat big\"\n" +
-		"  " + at(7) + " forward 0 to \"example.com\" port 25\n" +
+		"  " + at(7) + " forward 0 direct-tcpip \"example.com port 25\"\n" +
 		"  " + at(9) + " channel 0 ended\n" +
+		"  " + at(9) + " disconnected\n" +
 		"  and 7 more lines of channel 0, which the events and the recording have\n"
 	if _, got, _ := strings.Cut(out, "Timeline\n"); "Timeline\n"+got != want {
 		t.Errorf("(-want +got):\n%s", cmp.Diff(want, "Timeline\n"+got))

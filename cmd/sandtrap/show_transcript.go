@@ -72,7 +72,7 @@ func transcribe(root *os.Root, c evidence.Channel, w rowWriter) error {
 	case c.Kind == "subsystem" && c.Terminal == "":
 		return w.remark("packets of a subsystem; --files shows what was transferred")
 	}
-	terminal := c.Terminal != "" || c.Size.Columns > 0
+	terminal := c.HasTerminal()
 	columns, rows := c.Size.Cells()
 	tracker := transcript.New(transcript.Options{Columns: columns, Rows: rows, Plain: !terminal})
 	left := int64(maxPlainText)

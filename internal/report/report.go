@@ -11,7 +11,6 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 	"time"
 
@@ -43,30 +42,6 @@ type Report struct {
 // Fact is one line of the head.
 type Fact struct{ Name, Value string }
 
-// Entry is something that happened.
-type Entry struct {
-	Time    time.Time     `json:"time"`
-	What    string        `json:"what"` // one of our words
-	Text    evidence.Text `json:"text,omitempty"`
-	Channel int           `json:"channel"` // -1 for none
-
-	start  time.Time // of the session
-	opened time.Time // of the channel
-	zone   *time.Location
-}
-
-// Clock is the time of day.
-func (e Entry) Clock() string { return e.Time.In(e.zone).Format(time.TimeOnly) }
-
-// After is how long after the start of the session it was.
-func (e Entry) After() string { return "+" + e.Time.Sub(e.start).Round(time.Second).String() }
-
-// Seekable reports whether there is a moment of a recording to go to.
-func (e Entry) Seekable() bool { return e.Channel >= 0 && !e.opened.IsZero() }
-
-// Seek is that moment, in seconds.
-func (e Entry) Seek() string { return fmt.Sprintf("%.2f", max(0, e.Time.Sub(e.opened).Seconds())) }
-
 // File is a file that the attacker brought, took or left.
 type File struct {
 	How    string        `json:"how"` // one of our words
@@ -81,7 +56,7 @@ type Attempt struct{ Clock, User, Method, Secret, Outcome string }
 // New makes the report of a session whose directory is dir, and of files that were
 // found beside those that were transferred. zone is the one that people read times in.
 func New(s evidence.Session, dir string, found []File, zone *time.Location) *Report {
-	r := &Report{Session: s, Directory: dir, Files: []File{}, Timeline: []Entry{}}
+	r := &Report{Session: s, Directory: dir, Files: []File{}}
 	r.facts(zone)
 	r.timeline(zone)
 	r.files(found)
@@ -127,52 +102,19 @@ func (r *Report) facts(zone *time.Location) {
 
 const dateTime = "2006-01-02 15:04:05 MST"
 
-// timeline puts in order what the record has times of.
 func (r *Report) timeline(zone *time.Location) {
-	s := r.Session
-	add := func(at time.Time, channel int, opened time.Time, what string, text evidence.Text) {
-		if !at.IsZero() {
-			r.Timeline = append(r.Timeline, Entry{Time: at, What: what, Text: text, Channel: channel, start: s.Start, opened: opened, zone: zone})
-		}
-	}
-	add(s.Start, -1, time.Time{}, "connected", "")
+	r.Timeline = Timeline(r.Session)
 	omitted := 0
-	for _, c := range s.Channels {
-		opened := c.Recording.Start
-		add(c.Start, c.ID, opened, c.Kind, c.Command)
-		for _, line := range c.Commands {
-			add(line.Time, c.ID, opened, "typed", line.Text)
-		}
-		for _, t := range c.Transfers {
-			add(t.Time, c.ID, opened, t.Direction, t.Name)
-		}
+	for _, c := range r.Session.Channels {
 		omitted += c.CommandsOmitted + c.TransfersOmitted
-		if c.End != nil {
-			add(*c.End, c.ID, opened, ended(c), "")
-		}
 	}
-	for _, f := range s.Forwards {
-		add(f.Start, -1, time.Time{}, f.Kind, evidence.Text(fmt.Sprintf("%s port %d", f.Destination, f.DestinationPort)))
-	}
-	if s.End != nil {
-		add(*s.End, -1, time.Time{}, "disconnected", "")
-	}
-	slices.SortStableFunc(r.Timeline, func(a, b Entry) int { return a.Time.Compare(b.Time) })
 	if n := len(r.Timeline) - maxTimeline; n > 0 {
 		r.Timeline, omitted = r.Timeline[:maxTimeline], omitted+n
 	}
-	r.omit(omitted, "entries of the timeline")
-}
-
-// ended says how a channel's program did.
-func ended(c evidence.Channel) string {
-	switch r := c.Recording; {
-	case r.ExitSignal != "":
-		return "ended by signal " + r.ExitSignal
-	case r.ExitStatus != nil:
-		return fmt.Sprintf("ended with exit status %d", *r.ExitStatus)
+	for i := range r.Timeline {
+		r.Timeline[i].start, r.Timeline[i].zone = r.Session.Start, zone
 	}
-	return strings.TrimSpace("ended " + c.EndReason)
+	r.omit(omitted, "entries of the timeline")
 }
 
 func (r *Report) files(found []File) {

@@ -31,7 +31,7 @@ func sample(t *testing.T, dir string) evidence.Session {
 		Channels: []evidence.Channel{
 			{ID: 0, Kind: "shell", Terminal: "xterm", Size: record.Size{Columns: 40, Rows: 10}, Start: start, End: &end,
 				Recording: record.Summary{Raw: "channel-0.raw", Cast: "channel-0.cast", Start: start, ExitStatus: &status},
-				Commands:  []evidence.Command{{Time: start.Add(3 * time.Second), Text: hostile}},
+				Commands:  []evidence.Command{{Time: start.Add(3 * time.Second), Text: hostile}, {Time: start.Add(4 * time.Second), Text: "hunter2", NotEchoed: true}},
 				Transfers: []evidence.Transfer{{Time: start.Add(5 * time.Second), Direction: "upload", Name: hostile, Size: 3, SHA256: "abc"}}},
 			{ID: 1, Kind: "exec", Command: "uname -a", Start: start, Recording: record.Summary{Cast: "channel-1.cast"}},
 		},
@@ -91,7 +91,7 @@ func TestFormsAreHarmless(t *testing.T) {
 					t.Errorf("command came back as %q", got)
 				}
 			}
-			for _, want := range []string{"192.0.2.7", "upload", "uname -a", "direct-tcpip"} {
+			for _, want := range []string{"192.0.2.7", "upload", "uname -a", "direct-tcpip", "typed, not echoed"} {
 				if !strings.Contains(out, want) {
 					t.Errorf("%q is missing", want)
 				}
@@ -107,7 +107,7 @@ func TestTimelineIsInOrder(t *testing.T) {
 			t.Errorf("entry %d is before the one above it", i+1)
 		}
 	}
-	typed := r.Timeline[len(r.Timeline)-4]
+	typed := r.Timeline[len(r.Timeline)-5]
 	if typed.What != "typed" || typed.After() != "+3s" || !typed.Seekable() || typed.Seek() != "3.00" || typed.Clock() != "12:00:03" {
 		t.Errorf("got %+v", typed)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -37,15 +38,7 @@ func (s *Store) Find(name string) (Session, string, error) {
 	if len(name) < minPrefix {
 		return Session{}, "", fmt.Errorf("find session %q: %w", name, ErrTooShort)
 	}
-	prefix := strings.ToUpper(name)
-	var found []string
-	err := s.walk(context.Background(), noTime, nil, func(dir string) bool {
-		if !strings.HasPrefix(filepath.Base(dir), prefix) {
-			return true
-		}
-		found = append(found, dir)
-		return len(found) <= maxCandidates && len(prefix) < ulid.EncodedSize
-	})
+	found, err := s.findPrefix(strings.ToUpper(name))
 	switch {
 	case err != nil:
 		return Session{}, "", fmt.Errorf("find session %q: %w", name, err)
@@ -64,6 +57,37 @@ func (s *Store) Find(name string) (Session, string, error) {
 	return session, filepath.Join(s.path, found[0]), nil
 }
 
+// findPrefix returns the directories of the sessions whose ids begin so, not many more
+// than maxCandidates. They lie in the directories of the days that such ids are of.
+func (s *Store) findPrefix(prefix string) (found []string, err error) {
+	missing := ulid.EncodedSize - len(prefix)
+	if missing < 0 || s.root == nil {
+		return nil, nil
+	}
+	first, err := ulid.ParseStrict(prefix + strings.Repeat("0", missing))
+	if err != nil {
+		return nil, nil // no id begins so
+	}
+	if missing == 0 {
+		dir := dirOf(Session{ID: prefix, Start: first.Timestamp()})
+		switch _, err := s.root.Lstat(dir); {
+		case errors.Is(err, os.ErrNotExist):
+			return nil, nil
+		case err != nil:
+			return nil, err
+		}
+		return []string{dir}, nil
+	}
+	last, _ := ulid.ParseStrict(prefix + strings.Repeat("Z", missing)) // first is one
+	err = s.walk(context.Background(), first.Timestamp(), last.Timestamp(), nil, func(dir string) bool {
+		if strings.HasPrefix(filepath.Base(dir), prefix) {
+			found = append(found, dir)
+		}
+		return len(found) <= maxCandidates
+	})
+	return found, err
+}
+
 // findBack returns the n-th session from the end of those that can be read.
 func (s *Store) findBack(n int) (Session, string, error) {
 	var (
@@ -71,7 +95,7 @@ func (s *Store) findBack(n int) (Session, string, error) {
 		dir     string
 		left    = n
 	)
-	err := s.walk(context.Background(), noTime, nil, func(d string) bool {
+	err := s.walk(context.Background(), noTime, noTime, nil, func(d string) bool {
 		one, err := s.load(d)
 		if err != nil {
 			return true

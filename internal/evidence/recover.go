@@ -29,7 +29,7 @@ func (s *Store) Recover(now time.Time) ([]Session, error) {
 	if err := s.removeTemps(); err != nil {
 		errs = append(errs, err)
 	}
-	err := s.walk(context.Background(), noTime, nil, func(dir string) bool {
+	err := s.walk(context.Background(), noTime, noTime, nil, func(dir string) bool {
 		if s.Sealed(dir) {
 			return true
 		}

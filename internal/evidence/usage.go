@@ -27,7 +27,7 @@ func (s *Store) Usages(ctx context.Context) ([]Usage, error) {
 		all  []Usage
 		errs []error
 	)
-	err := s.walk(ctx, noTime, nil, func(dir string) bool {
+	err := s.walk(ctx, noTime, noTime, nil, func(dir string) bool {
 		u, err := s.usage(dir)
 		switch {
 		case errors.Is(err, fs.ErrNotExist): // removed meanwhile

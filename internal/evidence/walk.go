@@ -30,33 +30,28 @@ var errForeign = errors.New("does not belong here")
 // wholly before since or after until are passed over; zero is no bound. What does not
 // belong there goes to problem, which may be nil.
 func (s *Store) Directories(ctx context.Context, since, until time.Time, problem func(Problem), visit func(dir string) bool) error {
-	last := "9999/99/99"
-	if !until.IsZero() {
-		last = dayOf(until)
-	}
-	err := s.walk(ctx, since, problem, func(dir string) bool {
-		day := path.Dir(dir)[len(sessionsDir)+1:]
-		return day > last || visit(dir)
-	})
-	if err != nil {
+	if err := s.walk(ctx, since, until, problem, visit); err != nil {
 		return fmt.Errorf("read sessions: %w", err)
 	}
 	return nil
 }
 
 // walk visits the sessions' directories, the newest first, until visit returns
-// false. What does not belong there goes to problem, which may be nil. before
-// skips days, months and years that are wholly before a date; zero skips none.
-func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem), visit func(dir string) bool) error {
+// false. What does not belong there goes to problem, which may be nil. Days, months
+// and years that are wholly before since or after until are skipped; zero skips none.
+func (s *Store) walk(ctx context.Context, since, until time.Time, problem func(Problem), visit func(dir string) bool) error {
 	if s.root == nil {
 		return nil
 	}
 	if problem == nil {
 		problem = func(Problem) {}
 	}
-	var cut string
-	if !before.IsZero() {
-		cut = dayOf(before)
+	first, last := "", "9999/99/99"
+	if !since.IsZero() {
+		first = dayOf(since)
+	}
+	if !until.IsZero() {
+		last = dayOf(until)
 	}
 	var descend func(dir, date string, depth int) (bool, error)
 	descend = func(dir, date string, depth int) (bool, error) {
@@ -80,8 +75,11 @@ func (s *Store) walk(ctx context.Context, before time.Time, problem func(Problem
 				more = visit(sub)
 			} else {
 				subDate := path.Join(date, name)
-				if subDate < cut[:min(len(cut), len(subDate))] {
+				if subDate < first[:min(len(first), len(subDate))] {
 					return true, nil
+				}
+				if subDate > last[:len(subDate)] {
+					continue
 				}
 				more, err = descend(sub, subDate, depth+1)
 			}
@@ -157,7 +155,7 @@ func isNumber(s string, digits int) bool {
 // Dirs visits the paths of all sessions below the state directory, the newest first,
 // until visit returns false. Nothing of them is read.
 func (s *Store) Dirs(ctx context.Context, problem func(Problem), visit func(dir string) bool) error {
-	if err := s.walk(ctx, noTime, problem, visit); err != nil {
+	if err := s.walk(ctx, noTime, noTime, problem, visit); err != nil {
 		return fmt.Errorf("find sessions: %w", err)
 	}
 	return nil
@@ -166,7 +164,7 @@ func (s *Store) Dirs(ctx context.Context, problem func(Problem), visit func(dir 
 // Each visits the sessions that started at or after since (zero for all), the
 // newest first, until visit returns false. What cannot be read is passed over.
 func (s *Store) Each(ctx context.Context, since time.Time, visit func(Session) bool) error {
-	err := s.walk(ctx, since, nil, func(dir string) bool {
+	err := s.walk(ctx, since, noTime, nil, func(dir string) bool {
 		session, err := s.load(dir)
 		return err != nil || session.Start.Before(since) || visit(session)
 	})
@@ -190,7 +188,7 @@ func (s *Store) List(ctx context.Context, o ListOptions) ([]Session, []Problem, 
 		problems []Problem
 	)
 	report := func(p Problem) { problems = append(problems, p) }
-	err := s.walk(ctx, o.Since, report, func(dir string) bool {
+	err := s.walk(ctx, o.Since, noTime, report, func(dir string) bool {
 		session, err := s.load(dir)
 		if err != nil {
 			report(Problem{dir, err})

@@ -21,8 +21,7 @@ import (
 
 // artifactOptions are the flags of artifacts.
 type artifactOptions struct {
-	format string // table or json
-	limit  int    // 0 for all
+	tableFlags
 	filter filterOptions
 	now    time.Time
 }
@@ -50,8 +49,7 @@ interrupted.`,
 			})
 		},
 	}
-	cmd.Flags().StringVar(&o.format, "format", formatTable, "table or json")
-	cmd.Flags().IntVarP(&o.limit, "lines", "n", 0, "only the newest `N` files")
+	o.tableFlags.add(cmd.Flags(), 0, "only the newest `N` files")
 	o.filter.addFlags(cmd)
 	return cmd
 }
@@ -70,13 +68,7 @@ type artifact struct {
 
 func runArtifacts(ctx context.Context, s *evidence.Store, o artifactOptions, out, diagnostics io.Writer) error {
 	f, err := o.filter.filter(o.now)
-	if err == nil {
-		err = checkFormat(o.format, formatTable, formatJSON)
-	}
-	if err == nil && o.limit < 0 {
-		err = usageError{fmt.Errorf("%d is not a number of files", o.limit)}
-	}
-	if err != nil {
+	if err = cmp.Or(err, o.check()); err != nil {
 		return err
 	}
 	all := artifactList{prefix: f.Artifact, met: map[string]*artifact{}}
@@ -85,7 +77,7 @@ func runArtifacts(ctx context.Context, s *evidence.Store, o artifactOptions, out
 		return err
 	}
 	tellProblems(found, diagnostics)
-	list := all.sorted(o.limit)
+	list := all.sorted(o.lines)
 	if err := addSizes(s.Path(), list); err != nil {
 		return err
 	}

@@ -11,25 +11,59 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/index"
 	"github.com/sandtrap/sandtrap/internal/term"
 )
 
+// tableFlags are those of verbs that print a table or JSON.
+type tableFlags struct {
+	format string // table or json
+	lines  int    // 0 for all
+}
+
+// add adds them; about is what the number of lines is of.
+func (o *tableFlags) add(flags *pflag.FlagSet, lines int, about string) {
+	flags.StringVar(&o.format, "format", formatTable, "table or json")
+	flags.IntVarP(&o.lines, "lines", "n", lines, about)
+}
+
+// check returns an error of usage.
+func (o *tableFlags) check() error {
+	if o.lines < 0 {
+		return usageError{fmt.Errorf("%d is not a number of lines", o.lines)}
+	}
+	return checkFormat(o.format, formatTable, formatJSON)
+}
+
+// timeFlags are a span of time: durations or times, empty for no bound.
+type timeFlags struct{ since, until string }
+
+// bounds are what the flags ask for. The error is one of usage.
+func (o *timeFlags) bounds(now time.Time) (since, until time.Time, err error) {
+	since, err = parseSince(o.since, now)
+	until, err2 := parseSince(o.until, now)
+	if err = errors.Join(err, err2); err != nil {
+		err = usageError{err}
+	}
+	return since, until, err
+}
+
 // filterOptions are the flags that choose sessions.
 type filterOptions struct {
-	since, until string // a duration or a time; empty for no bound
-	sources      []string
-	user         textFlag
-	password     textFlag
-	key          string
-	command      string
-	artifact     string
-	target       string
-	minDuration  time.Duration
-	maxDuration  time.Duration
-	live         bool
+	timeFlags
+	sources     []string
+	user        textFlag
+	password    textFlag
+	key         string
+	command     string
+	artifact    string
+	target      string
+	minDuration time.Duration
+	maxDuration time.Duration
+	live        bool
 }
 
 // textFlag is a text that may be empty, and is not the same as none.
@@ -76,10 +110,8 @@ func (o *filterOptions) filter(now time.Time) (index.Filter, error) {
 		User: o.user.value, Password: o.password.value, Key: o.key, Command: o.command, Artifact: strings.ToLower(o.artifact),
 		Target: o.target, MinDuration: o.minDuration, MaxDuration: o.maxDuration, Live: o.live, Now: now,
 	}
-	var errs [2]error
-	f.Since, errs[0] = parseSince(o.since, now)
-	f.Until, errs[1] = parseSince(o.until, now)
-	err := errors.Join(errs[:]...)
+	var err error
+	f.Since, f.Until, err = o.bounds(now)
 	for _, s := range o.sources {
 		network, bad := parseNetwork(s)
 		err = errors.Join(err, bad)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -32,8 +33,7 @@ const (
 
 // listOptions are the flags of list.
 type listOptions struct {
-	format  string // table or json
-	limit   int    // 0 for all
+	tableFlags
 	reverse bool
 	quiet   bool
 	filter  filterOptions
@@ -63,8 +63,7 @@ interrupted.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.format, "format", formatTable, "table or json")
-	flags.IntVarP(&o.limit, "lines", "n", 0, "only the newest `N` sessions")
+	o.tableFlags.add(flags, 0, "only the newest `N` sessions")
 	flags.BoolVarP(&o.reverse, "reverse", "r", false, "the newest first")
 	flags.BoolVarP(&o.quiet, "quiet", "q", false, "print ids only")
 	o.filter.addFlags(cmd)
@@ -92,16 +91,10 @@ func withStore(g *globals, use func(*evidence.Store) error) error {
 // diagnostics.
 func runList(ctx context.Context, s *evidence.Store, o listOptions, out, diagnostics io.Writer) error {
 	filter, err := o.filter.filter(o.now)
-	if err == nil {
-		err = checkFormat(o.format, formatTable, formatJSON)
-	}
-	if err == nil && o.limit < 0 {
-		err = usageError{fmt.Errorf("%d is not a number of sessions", o.limit)}
-	}
-	if err != nil {
+	if err = cmp.Or(err, o.check()); err != nil {
 		return err
 	}
-	entries, err := query(ctx, s, filter, index.Options{Limit: o.limit}, diagnostics)
+	entries, err := query(ctx, s, filter, index.Options{Limit: o.lines}, diagnostics)
 	if err != nil {
 		return err
 	}

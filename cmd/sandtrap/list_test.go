@@ -103,7 +103,7 @@ func TestListTable(t *testing.T) {
 	ok(t, err)
 	defer store.Close()
 	var out, diagnostics bytes.Buffer
-	o := listOptions{format: formatTable, now: march31.Add(26 * time.Hour)}
+	o := listOptions{tableFlags: tableFlags{format: formatTable}, now: march31.Add(26 * time.Hour)}
 	ok(t, runList(t.Context(), store, o, &out, &diagnostics))
 	want := `
 ID                          START                DURATION  SOURCE       USER    CHANNELS                                     STATE

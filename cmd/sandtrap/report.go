@@ -26,11 +26,11 @@ const (
 
 // reportOptions are the flags and the argument of report.
 type reportOptions struct {
-	format       string
-	output       string // a file that must not exist; empty for standard output
-	id           string // empty for a time
-	since, until string
-	now          time.Time // with the zone that times are shown in
+	timeFlags
+	format string
+	output string    // a file that must not exist; empty for standard output
+	id     string    // empty for a time
+	now    time.Time // with the zone that times are shown in
 }
 
 func newReport(g *globals) *cobra.Command {
@@ -141,8 +141,9 @@ func reportPeriod(ctx context.Context, s *evidence.Store, o reportOptions, out, 
 	if !ok {
 		return usageError{fmt.Errorf("%q is not a format of a report without a session, want text, markdown or json", o.format)}
 	}
-	times := filterOptions{since: o.since, until: o.until}
-	f, err := times.filter(o.now)
+	f := index.Filter{Now: o.now}
+	var err error
+	f.Since, f.Until, err = o.bounds(o.now)
 	if err != nil {
 		return err
 	}

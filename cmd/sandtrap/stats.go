@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -15,10 +16,9 @@ import (
 
 // statsOptions are the flags of stats.
 type statsOptions struct {
-	format       string // table or json
-	since, until string
-	lines        int // of each table; 0 for all
-	now          time.Time
+	tableFlags // the lines are of each table
+	timeFlags
+	now time.Time
 }
 
 func newStats(g *globals) *cobra.Command {
@@ -45,26 +45,18 @@ interrupted.`,
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&o.format, "format", formatTable, "table or json")
 	flags.StringVar(&o.since, "since", "", "only since `TIME`: "+timeWords)
 	flags.StringVar(&o.until, "until", "", "only before `TIME`")
-	flags.IntVarP(&o.lines, "lines", "n", 10, "the most frequent `N` of each, 0 for all")
+	o.tableFlags.add(flags, 10, "the most frequent `N` of each, 0 for all")
 	return cmd
 }
 
 func runStats(ctx context.Context, s *evidence.Store, o statsOptions, out, diagnostics io.Writer) error {
-	times := filterOptions{since: o.since, until: o.until}
-	f, err := times.filter(o.now)
-	if err == nil {
-		err = checkFormat(o.format, formatTable, formatJSON)
-	}
-	if err == nil && o.lines < 0 {
-		err = usageError{fmt.Errorf("%d is not a number of lines", o.lines)}
-	}
-	if err != nil {
+	since, until, err := o.bounds(o.now)
+	if err = cmp.Or(err, o.check()); err != nil {
 		return err
 	}
-	sums, found, err := stats.Collect(ctx, s, stats.Options{Since: f.Since, Until: f.Until, Now: o.now})
+	sums, found, err := stats.Collect(ctx, s, stats.Options{Since: since, Until: until, Now: o.now})
 	if err != nil {
 		return err
 	}

@@ -43,12 +43,14 @@ func TestAddMarkers(t *testing.T) {
 					t.Errorf("marker %d is %+v", i, e)
 				}
 			}
-			// And what a crash has torn.
-			must(t, root.WriteFile(sum.Cast, whole[:len(whole)-3], 0o600))
-			_, err = AddMarkers(root, sum.Cast, sum.CastBytes, texts)
-			must(t, err)
-			if !bytes.Equal(whole, content(t, root, sum.Cast)) {
-				t.Error("a torn line was not mended")
+			// And what a crash has torn, or an earlier version told at more length.
+			for _, left := range [][]byte{whole[:len(whole)-3], append(bytes.Clone(whole), "[9.0, \"m\", \"mo"...)} {
+				must(t, root.WriteFile(sum.Cast, left, 0o600))
+				_, err = AddMarkers(root, sum.Cast, sum.CastBytes, texts)
+				must(t, err)
+				if !bytes.Equal(whole, content(t, root, sum.Cast)) {
+					t.Errorf("what was left is not taken off: %q", content(t, root, sum.Cast))
+				}
 			}
 		})
 	}

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
+	"regexp"
 	"strings"
 
 	"github.com/sandtrap/sandtrap/internal/term"
@@ -27,6 +27,9 @@ func Brief(text string) string {
 // it as an escape.
 const maxCastLine = 512 << 10
 
+// castTime is a time as casts of ours have it.
+var castTime = regexp.MustCompile(`^(0|[1-9][0-9]*)\.[0-9]{6}$`)
+
 // AddMarkers appends markers to a cast by its file name, at the time of its last event,
 // and returns its new size. The first size bytes are what was recorded: more is what an
 // earlier call has left that was cut short, and is taken off. A cast that does not end
@@ -45,11 +48,7 @@ func AddMarkers(dir *os.Root, name string, size int64, texts []string) (int64, e
 	if err != nil || at == "" {
 		return size, err
 	}
-	var b []byte
-	for _, text := range texts {
-		b = append(append(append(b, '['), at...), `, "m", `...)
-		b = append(term.AppendJSON(b, text), "]\n"...)
-	}
+	b := appendMarkers(nil, at, texts)
 	if err := f.Truncate(size); err != nil {
 		return size, fmt.Errorf("add markers: %w", err)
 	}
@@ -59,6 +58,15 @@ func AddMarkers(dir *os.Root, name string, size int64, texts []string) (int64, e
 		return size, fmt.Errorf("add markers: %w", err)
 	}
 	return size + int64(len(b)), nil
+}
+
+// appendMarkers appends the lines of markers at a time.
+func appendMarkers(b []byte, at string, texts []string) []byte {
+	for _, text := range texts {
+		b = append(append(append(b, '['), at...), `, "m", `...)
+		b = append(term.AppendJSON(b, text), "]\n"...)
+	}
+	return b
 }
 
 // lastTime is the time of the last event in the first size bytes of a cast, as it is
@@ -80,7 +88,7 @@ func lastTime(f io.ReaderAt, size int64) (string, error) {
 	}
 	number, _, ok := strings.Cut(string(line[begin:]), ",")
 	number, event := strings.CutPrefix(number, "[")
-	if _, err := strconv.ParseFloat(number, 64); !ok || !event || err != nil || strings.Trim(number, "0123456789.") != "" {
+	if !ok || !event || !castTime.MatchString(number) {
 		return "", nil
 	}
 	return number, nil

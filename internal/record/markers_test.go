@@ -7,6 +7,7 @@ import (
 	"os/signal"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
 )
@@ -61,7 +62,7 @@ func TestAddMarkersToDamage(t *testing.T) {
 	root := newRoot(t)
 	const header = "{\"version\":2}\n"
 	for i, cast := range []string{
-		"", "no line", header + "torn", header + "[1.0", header + "[1.0\n", header + "x,\n", header + "[NaN, \"o\", \"\"]\n", header + "[1e9, \"o\", \"\"]\n", header + "{}\n",
+		"", "no line", header + "torn", header + "[1.0", header + "[1.0\n", header + "x,\n", header + "[NaN, \"o\", \"\"]\n", header + "[.500000, \"o\", \"\"]\n", header + "[01.500000, \"o\", \"\"]\n", header + "[1e9, \"o\", \"\"]\n", header + "{}\n",
 		header + strings.Repeat("x", maxCastLine) + "\n",
 	} {
 		name := fmt.Sprint(i)
@@ -101,27 +102,30 @@ func TestAddMarkersToFullDisk(t *testing.T) {
 	}
 }
 
-func FuzzAddMarkers(f *testing.F) {
-	f.Add([]byte("{\"version\":2}\n[0.500000, \"o\", \"x\"]\n"), "file: captured /tmp/x")
-	f.Add([]byte("{\"version\":2}\n"), "\xff\n\x1b")
-	f.Add([]byte("{\"version\":2}\n[1..2, \"o\", \"x\"]\n[, \n"), "")
-	f.Fuzz(func(t *testing.T, cast []byte, text string) {
-		root := newRoot(t)
-		must(t, root.WriteFile("c", cast, 0o600))
-		n, err := AddMarkers(root, "c", int64(len(cast)), []string{text})
-		must(t, err)
-		got := content(t, root, "c")
-		added, ok := bytes.CutPrefix(got, cast)
-		if !ok || n != int64(len(got)) {
-			t.Fatalf("%q became %q of %d", cast, got, n)
+func FuzzMarkers(f *testing.F) {
+	f.Add([]byte("{\"version\":2}\n[0.500000, \"o\", \"x\"]\n"), int64(-1), "file: captured /tmp/x")
+	f.Add([]byte("{\"version\":2}\n"), int64(14), "\xff\n\x1b")
+	f.Add([]byte("{\"version\":2}\n[1..2, \"o\", \"x\"]\n[, \n"), int64(-1), "")
+	f.Add([]byte("{}\n[.5,\n"), int64(1<<62), "")
+	f.Fuzz(func(t *testing.T, cast []byte, size int64, text string) {
+		if size < 0 {
+			size = int64(len(cast))
 		}
-		if len(added) == 0 {
+		at, err := lastTime(bytes.NewReader(cast), size)
+		must(t, err)
+		if at == "" {
 			return
 		}
-		var at float64
-		var code, back string
-		if err := json.Unmarshal(added, &[]any{&at, &code, &back}); err != nil || code != "m" || bytes.Count(added, []byte("\n")) != 1 {
-			t.Fatalf("added %q: %v", added, err)
+		added := appendMarkers(nil, at, []string{text, text})
+		for line := range bytes.Lines(added) {
+			var at float64
+			var code, back string
+			if err := json.Unmarshal(line, &[]any{&at, &code, &back}); err != nil || code != "m" || back != strings.ToValidUTF8(text, "\ufffd") && utf8.ValidString(text) {
+				t.Fatalf("behind %q comes %q: %v", cast, line, err)
+			}
+		}
+		if bytes.Count(added, []byte("\n")) != 2 {
+			t.Fatalf("lines %q", added)
 		}
 	})
 }

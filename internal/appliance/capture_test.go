@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -151,6 +152,51 @@ func TestCapture(t *testing.T) {
 			t.Errorf("capture %+v, %+v", again.Capture, all["file /root/x"])
 		}
 	})
+}
+
+// TestFilesBesideATerminal: who replays a terminal sees what came on another channel
+// meanwhile, and what was left in the end.
+func TestFilesBesideATerminal(t *testing.T) {
+	dir := t.TempDir()
+	control, local := filepath.Join(dir, "control"), filepath.Join(dir, "local")
+	if err := os.WriteFile(local, []byte("brought"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	term := openTerminal(t, freshSource(), "-M", "-S", control, "root@127.0.0.1")
+	term.enter(t, "echo left >/root/typed; echo re''ady\n")
+	if err := eventually(term.out.has("ready")); err != nil {
+		t.Fatal(err)
+	}
+	options := append([]string{"-P", "2222", "-o", "ControlPath=" + control}, sshOptions...)
+	if r := finish(t, exec.Command("scp", append(options, local, "root@127.0.0.1:/root/brought")...), nil); r.status != 0 {
+		t.Fatalf("scp: %+v", r)
+	}
+	term.enter(t, "exit\n")
+	if err := term.wait(); err != nil {
+		t.Error(err)
+	}
+	s := lastSession(t)
+	if len(s.Channels) != 2 || s.Channels[1].Kind != "shell" { // in the order in which they ended
+		t.Fatalf("channels %+v", s.Channels)
+	}
+	rest := readCast(t, s, 1)
+	for _, want := range []string{
+		`"m", "command: echo left >/root/typed`, `"m", "file: upload /root/brought"`, `"m", "command: exit"`, `"m", "exit status 0"`,
+	} {
+		_, after, ok := strings.Cut(rest, want)
+		if !ok {
+			t.Fatalf("%q is not in its place:\n%s", want, readCast(t, s, 1))
+		}
+		rest = after
+	}
+	for _, want := range []string{`"m", "file: captured /root/brought sha256:`, `"m", "file: captured /root/typed sha256:`} {
+		if !strings.Contains(rest, want) {
+			t.Errorf("%q is not at the end:\n%s", want, rest)
+		}
+	}
+	if own := readCast(t, s, 0); strings.Contains(own, "file: captured /root/brought") || !strings.Contains(own, `"m", "file: upload /root/brought"`) {
+		t.Errorf("the channel of the file:\n%.2000s", own)
+	}
 }
 
 // TestCaptureOfNothing: what is told of a session that did nothing is what a login

@@ -29,7 +29,7 @@ help: ## list the targets
 version: # what the scripts ask for
 	@echo $(VERSION)
 
-build: build/session-leader build/handover build/podman-filter build/quota build/layer ## build/sandtrap, its helpers, and the session leader of targets
+build: build/session-leader build/handover build/podman-filter build/quota build/layer build/balance ## build/sandtrap, its helpers, and the session leader of targets
 	$(GO) build $(GOFLAGS_ALL) -ldflags "-X main.version=$(VERSION)" -o build/sandtrap ./cmd/sandtrap
 
 # The leader lies in targets, where nothing may name the product: the import path
@@ -54,6 +54,10 @@ build/podman-filter:
 .PHONY: build/layer
 build/layer:
 	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/layer
+
+.PHONY: build/balance
+build/balance:
+	$(GO) build -trimpath -ldflags "-s -w" -o $@ ./cmd/balance
 
 .PHONY: build/quota
 build/quota:
@@ -108,7 +112,7 @@ install: ## what is built, below DESTDIR
 	install -Dm644 packaging/catalog/sandtrap.catalog -t $(DESTDIR)$(prefix)/lib/systemd/catalog
 	install -Dm644 packaging/pods/environment packaging/pods/seccomp.json -t $(DESTDIR)$(prefix)/lib/sandtrap/pods
 	install -Dm644 packaging/pods/containers.conf -t $(DESTDIR)$(prefix)/lib/sandtrap/pods/containers
-	install -Dm755 packaging/libexec/* build/handover build/podman-filter build/quota build/layer -t $(DESTDIR)$(prefix)/libexec/sandtrap
+	install -Dm755 packaging/libexec/* build/handover build/podman-filter build/quota build/layer build/balance -t $(DESTDIR)$(prefix)/libexec/sandtrap
 	install -Dm644 quadlet/* -t $(DESTDIR)$(prefix)/share/containers/systemd
 	tar --sort=name --owner=0 --group=0 --mode=u=rwX,go=rX -cf - containerfiles | tar -C $(DESTDIR)$(prefix)/lib/sandtrap -xf -
 	install -Dm755 build/session-leader -t $(DESTDIR)$(prefix)/lib/sandtrap/containerfiles/debian

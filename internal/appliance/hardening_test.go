@@ -18,6 +18,8 @@ func TestHardening(t *testing.T) {
 		"sandtrap-quota.service": "13",
 		// It reads files that belong to subordinate ids.
 		"sandtrap-layer.service": "13",
+		// It writes files of control groups.
+		"sandtrap-balance.service": "11",
 		// It mounts, for everybody.
 		"sandtrap-store.service": "58",
 		// newuidmap is setuid root, and crun makes namespaces.

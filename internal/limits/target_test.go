@@ -156,8 +156,21 @@ func TestInodeFill(t *testing.T) {
 func TestProcessorHog(t *testing.T) {
 	beside(t, "processor hog", func(v *visitor) {
 		group := v.group()
+		weighs := func(want string) {
+			eventually(t, func() error {
+				if got := read(t, group, "cpu.weight"); got != want {
+					return fmt.Errorf("it has a weight of %s, want %s", got, want)
+				}
+				return nil
+			})
+		}
 		before := count(t, group, "cpu.stat", "nr_throttled")
-		_, _ = v.run("for i in 1 2 3 4; do timeout 15 sh -c 'while :; do :; done' & done; wait")
+		weighs("100")
+		if err := v.begins("for i in 1 2 3 4; do timeout 30 sh -c 'while :; do :; done' & done; wait"); err != nil {
+			t.Fatal(err)
+		}
+		weighs("1") // it goes behind others
+		weighs("100")
 		if after := count(t, group, "cpu.stat", "nr_throttled"); after == before {
 			t.Error("it was never throttled")
 		}

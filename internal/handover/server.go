@@ -28,7 +28,8 @@ const (
 type Server struct {
 	// RunRoot is Podman's runroot, see containers-storage.conf(5).
 	RunRoot string
-	// Patience is how long a container may take to offer a stream; 0 is 15 seconds.
+	// Patience is how long a container may take to offer a stream; 0 is 45 seconds,
+	// more than the pool waits: it tells what is wrong with the image.
 	Patience time.Duration
 }
 
@@ -53,7 +54,7 @@ func (s *Server) patience() time.Duration {
 	if s.Patience > 0 {
 		return s.Patience
 	}
-	return 15 * time.Second
+	return 45 * time.Second
 }
 
 var (

@@ -283,7 +283,7 @@ func TestImagesThatFail(t *testing.T) {
 				c.Burst = 1
 			})
 			var failure error
-			s.until("the failure shows", time.Minute, func() bool {
+			s.until("the failure shows", 2*time.Minute, func() bool {
 				failure = s.pool.Status().Failure
 				return failure != nil && strings.Contains(failure.Error(), test.want)
 			})

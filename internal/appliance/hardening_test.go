@@ -19,7 +19,7 @@ func TestHardening(t *testing.T) {
 		// It reads files that belong to subordinate ids.
 		"sandtrap-layer.service": "13",
 		// It writes files of control groups.
-		"sandtrap-balance.service": "11",
+		"sandtrap-balance.service": "10",
 		// It mounts, for everybody.
 		"sandtrap-store.service": "58",
 		// newuidmap is setuid root, and crun makes namespaces.

@@ -17,7 +17,7 @@ const (
 	// The buffer of an output, in bytes: it grows with what comes at once, up to
 	// the largest piece that Copy hands on.
 	firstBuffer = 4 << 10
-	maxChunk    = 32 << 10
+	maxChunk    = 64 << 10
 	// maxHeld bounds what is still read of a terminal whose program has ended, in
 	// bytes: more than a terminal holds, but no more than others write to it.
 	maxHeld = 256 << 10

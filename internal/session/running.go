@@ -43,8 +43,12 @@ type running struct {
 // TakesSignals implements sshd.Running.
 func (r *running) TakesSignals() bool { return r.signals }
 
-// stdinBuffer is the client's largest packet in bytes; RFC 4253, section 6.1.
-const stdinBuffer = 32 << 10
+// The buffer of an input, in bytes: it grows with what comes at once. A client's
+// largest packets are of 32 KiB, RFC 4253, section 6.1.
+const (
+	firstStdin   = 4 << 10
+	longestStdin = 64 << 10
+)
 
 // Serve moves bytes between the client and the program until the program's
 // output has ended or ctx ends, then completes the evidence.
@@ -218,7 +222,7 @@ func (r *running) tee(rec func([]byte) error, client func([]byte) (int, error)) 
 // copyInput passes on what the client sends. It ends with the client's EOF or
 // channel, which may be later than the program.
 func (r *running) copyInput(client sshd.Stream) {
-	buffer := make([]byte, stdinBuffer)
+	buffer := make([]byte, firstStdin)
 	gone := false // the program no longer reads; what comes is still recorded
 	for {
 		n, err := client.Stdin(buffer)
@@ -239,6 +243,9 @@ func (r *running) copyInput(client sshd.Stream) {
 		}
 		if err != nil {
 			break
+		}
+		if n == len(buffer) && n < longestStdin {
+			buffer = make([]byte, 2*n)
 		}
 	}
 	r.inputEnded.Store(true)

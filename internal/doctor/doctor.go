@@ -121,6 +121,7 @@ var checks = []check{
 	{"cgroup", controllers},
 	{"user-namespaces", userNamespaces},
 	{"ptrace", ptrace},
+	{"security-modules", securityModules},
 	{"seccomp", seccomp},
 	{"core-pattern", corePattern},
 	{"accounts", accounts},

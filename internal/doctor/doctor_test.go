@@ -151,6 +151,7 @@ func TestWhatIsWrong(t *testing.T) {
 		"no memory controller": {map[string]string{"/sys/fs/cgroup/cgroup.controllers": "cpu pids"}, "cgroup", Failure, "memory"},
 		"no user namespaces":   {map[string]string{"/proc/sys/user/max_user_namespaces": "0"}, "user-namespaces", Failure, "user.max_user_namespaces is 0"},
 		"nobody may trace":     {map[string]string{"/proc/sys/kernel/yama/ptrace_scope": "3"}, "ptrace", Failure, "is 3"},
+		"SELinux":              {map[string]string{"/sys/fs/selinux/enforce": "1"}, "security-modules", Warning, "SELinux enforces"},
 		"no seccomp":           {map[string]string{"/proc/sys/kernel/seccomp/actions_avail": ""}, "seccomp", Failure, "cannot filter"},
 		"a core pattern":       {map[string]string{"/proc/sys/kernel/core_pattern": "|/usr/share/apport/apport -p%p"}, "core-pattern", Warning, "apport"},
 		"no profile":           {map[string]string{"/usr/lib/sandtrap/pods/seccomp.json": "-"}, "seccomp", Failure, "missing"},

@@ -108,6 +108,18 @@ func ptrace(_ context.Context, m Machine) Finding {
 	return ok("kernel.yama.ptrace_scope is %s", value)
 }
 
+// securityModules names what else decides about our programs: nothing says whose denial
+// an EACCES was, and the units are tested with AppArmor only.
+func securityModules(_ context.Context, m Machine) Finding {
+	if enforce, err := m.read("/sys/fs/selinux/enforce"); err == nil && enforce == "1" {
+		return warn("if something is refused, see what: ausearch -m avc -ts recent", "SELinux enforces, with which SandTrap is not tested")
+	}
+	if enabled, err := m.read("/sys/module/apparmor/parameters/enabled"); err == nil && enabled == "Y" {
+		return ok("AppArmor")
+	}
+	return ok("neither SELinux enforces nor AppArmor")
+}
+
 func seccomp(_ context.Context, m Machine) Finding {
 	actions, err := m.read("/proc/sys/kernel/seccomp/actions_avail")
 	if err != nil || !strings.Contains(actions, "errno") {

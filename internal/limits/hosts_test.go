@@ -148,7 +148,7 @@ func remount(t *testing.T, options string) {
 // unmount unmounts the store, with an end of everything that uses it.
 func unmount(t *testing.T) {
 	t.Helper()
-	must(t, "systemctl", "stop", "sandtrap-podman.service", "sandtrap-quota.service")
+	must(t, "systemctl", "stop", "sandtrap-podman.service", "sandtrap-quota.service", "sandtrap-layer.service")
 	_ = exec.Command("systemctl", "kill", "--kill-whom=all", "--signal=KILL", "sandtrap-podman.service").Run()
 	eventually(t, func() error {
 		out, err := exec.Command("umount", storeData).CombinedOutput()

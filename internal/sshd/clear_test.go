@@ -93,8 +93,8 @@ func TestHostKeyAlgorithms(t *testing.T) {
 
 func TestKexInitEvent(t *testing.T) {
 	f := listen(t, nil)
-	var login Login
-	f.open = func(l Login) error { login = l; return nil }
+	logins := make(chan Login, 1)
+	f.open = func(l Login) error { logins <- l; return nil }
 	cfg := clientConfig("root", ssh.Password("x"))
 	cfg.KeyExchanges, cfg.Ciphers, cfg.MACs = []string{"curve25519-sha256"}, []string{"aes128-ctr"}, []string{"hmac-sha2-256"}
 	cfg.HostKeyAlgorithms = []string{"ssh-ed25519"}
@@ -108,8 +108,8 @@ func TestKexInitEvent(t *testing.T) {
 	if !cmp.Equal(got, want) {
 		t.Errorf("event has %q", got)
 	}
-	if login.KexInit == nil || login.KexInit.HASSH() != want[5] {
-		t.Errorf("the session heard of %+v", login.KexInit)
+	if k := (<-logins).KexInit; k == nil || k.HASSH() != want[5] {
+		t.Errorf("the session heard of %+v", k)
 	}
 }
 

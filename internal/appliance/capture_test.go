@@ -220,7 +220,7 @@ func TestCaptureOfNothing(t *testing.T) {
 func TestCaptureAgainstWill(t *testing.T) {
 	for _, signal := range []string{"KILL", "STOP"} {
 		c := dial(t, freshSource(), "root")
-		b := startCommand(t, c, "printf kept >/root/x; echo ready; kill -"+signal+" $PPID; sleep 100")
+		b := startCommand(t, c, "printf kept >/root/x; echo ready; sleep 1; kill -"+signal+" $PPID; sleep 100")
 		if err := eventually(func() error {
 			if !strings.Contains(b.out.String(), "ready") {
 				return errors.New("nothing was done yet")

@@ -312,20 +312,31 @@ func (s *service) warm(ctx context.Context, store *evidence.Store, signals <-cha
 	}
 }
 
-const dialPause = 500 * time.Millisecond
+const (
+	dialPause = 500 * time.Millisecond
+	// dialPatience is how long Podman may not answer until the operator hears of it.
+	dialPatience = 10 * time.Second
+	dialHint     = "see systemctl status sandtrap-filter.service sandtrap-podman.socket sandtrap-podman.service"
+)
 
 // dial waits for a Podman that answers: at boot it may come later than we do.
 func (s *service) dial(ctx context.Context, signals <-chan os.Signal, deadline <-chan time.Time) (*podman.Client, error) {
 	systemd.Status("waiting for Podman")
+	began, told := time.Now(), false
 	for {
 		client, err := podman.Dial(ctx, s.cfg.Podman.Socket)
 		if err == nil {
 			return client, nil
 		}
 		s.log.Debug("Podman does not answer yet", "error", err)
+		if !told && time.Since(began) > dialPatience {
+			told = true
+			s.log.Warn("Podman does not answer", "error", err, "hint", dialHint)
+			systemd.Status("Podman does not answer: " + dialHint)
+		}
 		select {
 		case <-deadline:
-			return nil, hint.Wrap(err, "see systemctl status sandtrap-filter.service sandtrap-podman.socket sandtrap-podman.service")
+			return nil, hint.Wrap(err, dialHint)
 		case sig := <-signals:
 			if sig != syscall.SIGHUP {
 				return nil, fmt.Errorf("stopped by %s before Podman answered: %w", sig, context.Canceled)

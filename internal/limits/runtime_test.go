@@ -3,6 +3,7 @@
 package limits
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -27,10 +28,13 @@ func TestOldRuntime(t *testing.T) {
 		}
 	}
 	must(t, "mv", crun+".old", crun)
-	out, _ := exec.Command("sandtrap", "doctor").CombinedOutput()
-	line := finding(string(out), "runtime")
-	t.Logf("doctor: %s", line)
-	if !strings.HasPrefix(line, "warning") || !strings.Contains(line, "0.17") {
-		t.Errorf("doctor:\n%s", out)
-	}
+	eventually(t, func() error { // Podman may be slower than doctor waits
+		out, _ := exec.Command("sandtrap", "doctor").CombinedOutput()
+		line := finding(string(out), "runtime")
+		if !strings.HasPrefix(line, "warning") || !strings.Contains(line, "0.17") {
+			return fmt.Errorf("doctor:\n%s", out)
+		}
+		t.Logf("doctor: %s", line)
+		return nil
+	})
 }

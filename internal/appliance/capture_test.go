@@ -220,9 +220,19 @@ func TestCaptureOfNothing(t *testing.T) {
 func TestCaptureAgainstWill(t *testing.T) {
 	for _, signal := range []string{"KILL", "STOP"} {
 		c := dial(t, freshSource(), "root")
-		b := startCommand(t, c, "printf kept >/root/x; echo ready; sleep 1; kill -"+signal+" $PPID; sleep 100")
+		b := startCommand(t, c, "printf kept >/root/x; kill -"+signal+" $PPID; echo done; sleep 100")
+		ended := make(chan struct{})
+		go func() {
+			_ = c.Wait()
+			close(ended)
+		}()
 		if err := eventually(func() error {
-			if !strings.Contains(b.out.String(), "ready") {
+			select {
+			case <-ended: // which it does with the leader
+				return nil
+			default:
+			}
+			if !strings.Contains(b.out.String(), "done") {
 				return errors.New("nothing was done yet")
 			}
 			return nil

@@ -322,19 +322,17 @@ const (
 // dial waits for a Podman that answers: at boot it may come later than we do.
 func (s *service) dial(ctx context.Context, signals <-chan os.Signal, deadline <-chan time.Time) (*podman.Client, error) {
 	systemd.Status("waiting for Podman")
-	began, told := time.Now(), false
+	late := time.After(dialPatience)
 	for {
 		client, err := podman.Dial(ctx, s.cfg.Podman.Socket)
 		if err == nil {
 			return client, nil
 		}
 		s.log.Debug("Podman does not answer yet", "error", err)
-		if !told && time.Since(began) > dialPatience {
-			told = true
+		select {
+		case <-late:
 			s.log.Warn("Podman does not answer", "error", err, "hint", dialHint)
 			systemd.Status("Podman does not answer: " + dialHint)
-		}
-		select {
 		case <-deadline:
 			return nil, hint.Wrap(err, dialHint)
 		case sig := <-signals:

@@ -53,7 +53,7 @@ func TestHostsThatCannot(t *testing.T) {
 			"a read-only store",
 			func(t *testing.T) { remount(t, "ro,prjquota") },
 			func(t *testing.T) { remount(t, "rw,prjquota") },
-			"Podman does not answer", "store",
+			"sandtrap: Podman does not answer", "store",
 		},
 		{
 			"a store that the kernel has given up",
@@ -82,7 +82,8 @@ func TestHostsThatCannot(t *testing.T) {
 			eventually(t, func() error {
 				out := must(t, "journalctl", "-u", "sandtrap", "-o", "cat", "--no-pager", "--since", since)
 				for _, line := range strings.Split(out, "\n") {
-					if strings.Contains(line, host.says) {
+					trouble := strings.Contains(line, "target trouble") || strings.Contains(line, "does not answer")
+					if trouble && strings.Contains(line, host.says) {
 						t.Logf("the service says: %.400s", line)
 						return nil
 					}

@@ -21,7 +21,7 @@ const (
 	firstPause   = 200 * time.Millisecond
 	longestPause = 10 * time.Second
 	// helloTimeout is how long a session leader has to answer at all, beside others that
-	// use all the processor they can get.
+	// use all the processor they can get. It is less than handover.Server's Patience.
 	helloTimeout = 30 * time.Second
 	// idleAfter is how long nobody must have leased for the machine to be the
 	// makers' alone.

@@ -244,6 +244,9 @@ func TestStorm(t *testing.T) {
 				}
 				mu.Unlock()
 				time.Sleep(time.Duration(i%7) * 100 * time.Millisecond)
+				if c, ok := f.get(l.Container); !ok || !c.Running {
+					b.Errorf("%s was taken away from %s", l.Container, l.Name)
+				}
 				mu.Lock()
 				delete(holders, l.Container)
 				mu.Unlock()
@@ -356,6 +359,30 @@ func TestClientLeaves(t *testing.T) {
 				b.Error("the target that was given back was not given out again")
 			}
 		})
+	})
+}
+
+// TestGivenBackToOneWhoWaits: it is that one's at once.
+func TestGivenBackToOneWhoWaits(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+		c, err := b.pool.take(b.Context())
+		if err != nil {
+			b.Fatal(err)
+		}
+		f.set("create", errDown)
+		go func() {
+			time.Sleep(time.Second)
+			b.pool.giveBack(c)
+		}()
+		if l := b.lease(session1); l.Container != c.id {
+			b.Errorf("leased %s, want %s", l.Container, c.id)
+		}
+		b.rest(time.Minute)
+		if box, ok := f.get(c.id); !ok || !box.Running {
+			b.Error("it was taken away again")
+		}
+		b.expect(Status{Goal: 1, Leased: 1, Failure: b.pool.Status().Failure})
 	})
 }
 

@@ -131,16 +131,20 @@ func (p *Pool) few() bool {
 // held.
 func (p *Pool) starving() int { return min(len(p.waiting), max(0, p.cfg.MaxLeases-p.inUse())) }
 
-// giveBack puts a target back that was leased and has heard of nobody.
+// giveBack puts a target back that was leased and has heard of nobody. From then on it
+// may be another session's.
 func (p *Pool) giveBack(c *container) {
 	p.mu.Lock()
-	if !p.closed {
+	closed, leader := p.closed, c.leader
+	if closed {
+		p.doom(c, leased, "service stops") // the next start removes it
+	} else {
 		p.move(c, leased, warm)
 		p.settle()
 	}
 	p.mu.Unlock()
-	if p.discard(c, leased, "service stops") { // the next start removes it
-		_ = c.leader.Close()
+	if closed {
+		_ = leader.Close()
 	}
 	wake(p.fill)
 }

@@ -88,6 +88,21 @@ func TestSourceReturnsAtOnce(t *testing.T) {
 	}
 }
 
+// TestSourceReturnsSooner: a client may connect again within a millisecond, long before
+// the evidence of its session is complete.
+func TestSourceReturnsSooner(t *testing.T) {
+	source := freshSource()
+	for i := range 10 {
+		c := dial(t, source, "root")
+		out, err := run(c, "echo line >>/root/left; wc -l </root/left")
+		_ = c.Close()
+		if err != nil || out != fmt.Sprint(i+1, "\n") {
+			t.Errorf("time %d: %q, %v", i, out, err)
+		}
+	}
+	settles(t)
+}
+
 func TestStickySettings(t *testing.T) {
 	t.Run("off", func(t *testing.T) {
 		configure(t, "pool:\n  sticky: \"off\"\n")

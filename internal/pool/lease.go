@@ -43,6 +43,7 @@ type Lease struct {
 	leader    Leader
 	wanted    <-chan struct{}
 	used      atomic.Bool // a program was asked for
+	end       sync.Once
 	release   sync.Once
 }
 
@@ -184,7 +185,26 @@ func (l *Lease) Wanted() <-chan struct{} { return l.wanted }
 // released.
 func (l *Lease) Lost() <-chan struct{} { return l.leader.Done() }
 
-// Release stops the target and everything in it, and keeps it under the session's
+// End says that the session is over while the target still runs: whoever may come back
+// to it waits for it from now on, see Captured. Without a program in the target nobody
+// has reason to come back.
+func (l *Lease) End() {
+	if !l.Used() {
+		return
+	}
+	l.end.Do(func() {
+		p, c := l.pool, l.container
+		p.mu.Lock()
+		defer p.mu.Unlock()
+		if p.move(c, leased, ending) {
+			c.due = time.Time{} // ours, not the janitor's
+			c.ended = time.Now()
+			p.remember(c)
+		}
+	})
+}
+
+// Release ends the session, if End has not, and stops the target and everything in it, and keeps it under the session's
 // name, or removes it if it was not Used. Where Podman cannot be reached the janitor
 // goes on trying. Later calls do nothing.
 func (l *Lease) Release(ctx context.Context) {
@@ -195,11 +215,10 @@ func (l *Lease) Release(ctx context.Context) {
 			wake(p.fill)
 			return
 		}
+		l.End()
 		p.mu.Lock()
-		p.move(c, leased, draining)
-		c.due = time.Time{} // ours, not the janitor's
-		c.leader, c.ended = nil, time.Now()
-		p.remember(c)
+		p.move(c, ending, draining)
+		c.leader = nil
 		p.mu.Unlock()
 		_ = l.leader.Close()
 		p.finish(ctx, c)

@@ -205,7 +205,7 @@ func (p *Pool) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return Status{
-		Warm: len(p.warm), Goal: p.goal, Leased: p.count[leased], Draining: p.count[draining], Waiting: len(p.waiting),
+		Warm: len(p.warm), Goal: p.goal, Leased: p.count[leased], Draining: p.count[ending] + p.count[draining], Waiting: len(p.waiting),
 		Retained: p.count[stopped] + p.count[captured], Unlimited: p.unlimited, Drained: p.drained, Failure: p.failure,
 	}
 }

@@ -21,7 +21,7 @@ const spareLocks = 16
 // share of the store, whatever it has done so far. Pool.mu is held.
 func (p *Pool) reckon(left podman.Left) {
 	p.locks, p.locksKnown = left.Locks, left.LocksKnown
-	live := p.count[making] + p.count[warm] + p.count[leased] + p.count[draining]
+	live := p.count[making] + p.count[warm] + p.inUse()
 	p.space = left.Space - int64(live)*p.cfg.Target.Disk
 	p.spaceKnown = left.SpaceKnown && !p.unlimited && p.cfg.Target.Disk > 0
 }

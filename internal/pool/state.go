@@ -9,12 +9,12 @@ import (
 
 // state is where a container is in its life.
 //
-//	making ─▶ warm ⇄ leased ─▶ draining ─▶ stopped ─▶ captured
-//	   │        │      │  ▲                               │ │
-//	   │        │      │  └─── its source comes back ─────┘ │
-//	   └────────┴──────┴──────────▶ doomed ◀────────────────┘
-//	                                  ▼
-//	                                 gone
+//	making ─▶ warm ⇄ leased ─▶ ending ─▶ draining ─▶ stopped ─▶ captured
+//	   │        │      │  ▲                                        │ │
+//	   │        │      │  └──────── its source comes back ─────────┘ │
+//	   └────────┴──────┴───────────────▶ doomed ◀────────────────────┘
+//	                                       ▼
+//	                                      gone
 //
 // A leased container goes back to warm if its client left before the leader
 // heard of it, and is doomed if it refused the login. It may also be gone from
@@ -25,7 +25,8 @@ const (
 	making   state = iota // created, not yet of use
 	warm                  // connected, waits for its attacker
 	leased                // a session's
-	draining              // the session is over, the container is to be stopped
+	ending                // the session is over, what goes with the container is taken
+	draining              // the container is to be stopped
 	stopped               // its evidence is being completed
 	captured              // evidence, until retention takes it
 	doomed                // to be removed
@@ -46,7 +47,7 @@ type container struct {
 
 	// Guarded by Pool.mu.
 	state  state
-	leader Leader    // while it is warm or leased
+	leader Leader    // while it is warm, leased or ending
 	seen   time.Time // when the leader last answered
 	stale  string    // why it should be replaced, or ""
 	// unwatched ends when it is no longer warm, by leave.
@@ -59,7 +60,7 @@ type container struct {
 	complete bool          // the session's evidence needs it no more
 	settled  chan struct{} // closed when it is captured or lost
 	wanted   chan struct{} // of the lease; closed, and nil then, when its source is back
-	ended    time.Time     // when the session's end stopped it
+	ended    time.Time     // when the session was over
 	bytes    int64         // that it wrote
 	measured bool
 	kept     bool      // Config.Keep said so
@@ -96,8 +97,10 @@ func (p *Pool) move(c *container, from, to state) bool {
 	case warm:
 		p.warm = append(p.warm, c)
 		p.watch(c)
-	case draining:
-		c.settled = make(chan struct{})
+	case ending, draining:
+		if from == leased {
+			c.settled = make(chan struct{})
+		}
 	case captured:
 		close(c.settled)
 		p.dirty = true
@@ -182,4 +185,4 @@ func (c *container) worth(o *container) int {
 }
 
 // inUse is how many leases are taken. Pool.mu is held.
-func (p *Pool) inUse() int { return p.count[leased] + p.count[draining] }
+func (p *Pool) inUse() int { return p.count[leased] + p.count[ending] + p.count[draining] }

@@ -186,6 +186,52 @@ func TestReturnAtOnce(t *testing.T) {
 	})
 }
 
+// TestReturnWhileItEnds: what goes with a target is taken while it still runs, and its
+// source may be back before it stops.
+func TestReturnWhileItEnds(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, sticky, func(b *bubble) {
+		first := b.lease(session1)
+		b.rest(time.Second)
+		first.End()
+		first.End()
+		go func() {
+			<-first.Wanted()
+			time.Sleep(300 * time.Millisecond)
+			if c, _ := f.get(first.Container); !c.Running {
+				b.Error("stopped before the session released it")
+			}
+			b.expect(Status{Warm: 3, Goal: 3, Draining: 1})
+			first.Release(b.Context())
+			first.Captured()
+		}()
+		again := b.lease(session2)
+		if again.Container != first.Container || again.Previous != session1 || again.Wait < 300*time.Millisecond {
+			b.Errorf("lease %+v after %s", again, again.Wait)
+		}
+		first.End() // too late to say anything
+		b.expect(Status{Warm: 3, Goal: 3, Leased: 1})
+	})
+}
+
+// TestEndWithoutAProgram: nothing is there to come back to.
+func TestEndWithoutAProgram(t *testing.T) {
+	f := newFake()
+	inBubble(t, f, sticky, func(b *bubble) {
+		first, err := b.pool.Lease(b.Context(), claim(session1))
+		if err != nil {
+			b.Fatal(err)
+		}
+		first.End()
+		b.expect(Status{Warm: 2, Goal: 3, Leased: 1})
+		first.Release(b.Context())
+		b.rest(10 * time.Second)
+		if _, ok := f.get(first.Container); ok {
+			b.Error("it was kept")
+		}
+	})
+}
+
 func TestReturnToIncompleteEvidence(t *testing.T) {
 	f := newFake()
 	inBubble(t, f, sticky, func(b *bubble) {

@@ -337,6 +337,16 @@ func (s *Session) keep(c evidence.Channel) error {
 	return s.dir.Save(s.record)
 }
 
+// Leave implements sshd.Session: a client that connects again at once is to find its
+// target, however long the evidence of this session takes.
+func (s *Session) Leave() {
+	s.leasing.Lock()
+	defer s.leasing.Unlock()
+	if s.lease != nil {
+		s.lease.End()
+	}
+}
+
 // Close ends the session: its connection is gone, every Serve has returned.
 func (s *Session) Close(reason string) {
 	defer s.service.live.remove(s)

@@ -181,6 +181,7 @@ func (c *connection) serveSession(ctx context.Context, conn *ssh.ServerConn, ses
 	_ = conn.Wait() // how a client leaves says nothing
 	enough()
 	cancel()
+	session.Leave()
 	wg.Wait()
 	session.Close(c.why("client disconnected"))
 }

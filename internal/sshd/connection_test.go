@@ -121,6 +121,29 @@ var vanish = map[string]struct {
 	}, 1, "client disconnected"},
 }
 
+// TestLeaveIsFirst: a session hears that its client has left before its evidence is
+// complete, and closes after that.
+func TestLeaveIsFirst(t *testing.T) {
+	f := listen(t, nil)
+	f.started(func(ctx context.Context, _ Stream) (int, error) {
+		<-ctx.Done()
+		s := f.all()[0]
+		select {
+		case <-s.left:
+		case <-time.After(10 * time.Second):
+			t.Error("the session was not told")
+		}
+		if got := s.closes(); got != nil {
+			t.Errorf("closed already: %q", got)
+		}
+		return 0, ctx.Err()
+	})
+	c := f.client()
+	openChannel(t, c).must(Shell, nil)
+	_ = c.Close()
+	f.events.wait(t, event.ConnectionEnd, 1)
+}
+
 func TestClientVanishes(t *testing.T) {
 	for name, tt := range vanish {
 		t.Run(name, func(t *testing.T) {

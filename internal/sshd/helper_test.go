@@ -100,6 +100,9 @@ type fakeSession struct {
 
 	prepared atomic.Int32
 
+	leave sync.Once
+	left  chan struct{} // closed by Leave
+
 	mu     sync.Mutex // guards all below
 	closed []string
 	sinks  []*fakeSink
@@ -124,6 +127,8 @@ func (s *fakeSession) Prepare(_ context.Context, wanted bool) {
 }
 
 func (s *fakeSession) Start(ctx context.Context, p Program) (Running, error) { return s.start(ctx, p) }
+
+func (s *fakeSession) Leave() { s.leave.Do(func() { close(s.left) }) }
 
 func (s *fakeSession) Close(reason string) {
 	s.mu.Lock()
@@ -232,7 +237,7 @@ func prepare(t *testing.T, change func(*Config)) *fixture {
 				return nil, err
 			}
 		}
-		s := &fakeSession{login: l, forward: f.sink, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
+		s := &fakeSession{login: l, left: make(chan struct{}), forward: f.sink, start: func(ctx context.Context, p Program) (Running, error) { return f.start(ctx, p) }}
 		f.mu.Lock()
 		f.sessions = append(f.sessions, s)
 		f.mu.Unlock()

@@ -117,6 +117,9 @@ type Session interface {
 	Start(context.Context, Program) (Running, error)
 	// Forward begins the record of a forward that leads nowhere.
 	Forward(context.Context, Forward) (Sink, error)
+	// Leave says that the connection is gone. What is served then may go on for a
+	// moment; Close comes after it.
+	Leave()
 	// Close ends the session when its connection is gone. reason is for the
 	// record.
 	Close(reason string)

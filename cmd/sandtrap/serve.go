@@ -285,7 +285,7 @@ func (s *service) warm(ctx context.Context, store *evidence.Store, signals <-cha
 	if cfg.Owners, cfg.Returning, err = containersOf(ctx, store, s.cfg.Pool); err != nil {
 		return nil, stateHint(err)
 	}
-	s.pool = pool.New(cfg, pool.Real(client, s.cfg.Podman.Handover), s.events, s.log.Named("pool"))
+	s.pool = pool.New(cfg, pool.Real(client, s.cfg.Podman.Handover, s.cfg.Podman.Layer), s.events, s.log.Named("pool"))
 	done, failed := make(chan struct{}), make(chan error, 1)
 	go func() {
 		defer close(done)

@@ -103,6 +103,30 @@ func TestSourceReturnsSooner(t *testing.T) {
 	settles(t)
 }
 
+// TestSourceReturnsToPipes: a target whose lists of accounts are no files is not started
+// again, for Podman would hang; one with other accounts is.
+func TestSourceReturnsToPipes(t *testing.T) {
+	for _, tt := range []struct{ name, leave, want string }{
+		{"an account", "echo eve:x:0:0::/root:/bin/bash >>/etc/passwd", "mine\n"},
+		{"a pipe", "rm /etc/passwd; mkfifo /etc/passwd", "nothing\n"},
+		{"a pipe of groups", "rm /etc/group; mkfifo /etc/group", "nothing\n"},
+		{"a pipe by a link", "mkfifo /tmp/passwd; ln -sf /tmp/passwd /etc/passwd", "nothing\n"},
+		{"a directory with pipes", "mkdir /tmp/etc; mkfifo /tmp/etc/passwd; cp -a /etc /tmp/old; rm -rf /etc; ln -s /tmp/etc /etc", "nothing\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			source := freshSource()
+			r := finish(t, sshFrom(source, "root@127.0.0.1", "echo mine >/root/left; ("+tt.leave+") 2>&1"), nil)
+			if r.status != 0 || r.stdout != "" {
+				t.Fatalf("leaving %s: %+v", tt.name, r)
+			}
+			began := time.Now()
+			sessionOf(t, source, look, tt.want)
+			t.Logf("coming back took %s", time.Since(began))
+		})
+	}
+	settles(t)
+}
+
 func TestStickySettings(t *testing.T) {
 	t.Run("off", func(t *testing.T) {
 		configure(t, "pool:\n  sticky: \"off\"\n")

@@ -7,10 +7,12 @@
 // The files belong to subordinate ids, so that only a process with the right to read
 // files of all owners can open them. A small server of package helper does that: a
 // client asks by the layer's id and gets records, each a header (the length of the
-// payload, 4 bytes, and a type of package frame, 1 byte) and a payload. The types are
-// Item and, once and last, Captured. With the header of an Item that has content comes
-// a descriptor from which the client reads that itself. The server closes instead where
-// there is something else to say: an answer that begins with '!' is a line of text.
+// payload, 4 bytes, and a type, 1 byte) and a payload. The first says whether the
+// container can be started again (accounts.go), and may be all that is read. The other
+// types are Item and, once and last, Captured of package frame. With the header of an
+// Item that has content comes a descriptor from which the client reads that itself. The
+// server closes instead where there is something else to say: an answer that begins
+// with '!' is a line of text.
 //
 // Nothing is ever made of a name but a name: no link is followed, no directory of
 // another file system entered, nothing opened that is not a regular file.
@@ -52,20 +54,14 @@ func Read(ctx context.Context, socket, layer string, each func(m frame.ItemMessa
 }
 
 func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage, *os.File) error) (end frame.CapturedMessage, err error) {
-	server, stop, err := helper.Ask(ctx, socket, layer)
-	if ctx.Err() != nil {
-		err = errors.Join(context.Cause(ctx), err)
-	}
+	r, hangUp, err := ask(ctx, socket, layer)
 	if err != nil {
-		if server != nil {
-			stop()
-			server.Close()
-		}
 		return end, err
 	}
-	defer server.Close()
-	defer stop()
-	r := &reader{server: server, oob: make([]byte, unix.CmsgSpace(4))}
+	defer hangUp()
+	if err := r.accounts(); err != nil && !errors.Is(err, ErrAccounts) {
+		return end, errors.Join(context.Cause(ctx), err)
+	}
 	for {
 		m, content, last, err := r.next(&end)
 		if ctx.Err() != nil {
@@ -86,6 +82,22 @@ func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage
 	}
 }
 
+// ask asks the server at socket for a layer. The answer is read until hangUp.
+func ask(ctx context.Context, socket, layer string) (r *reader, hangUp func(), err error) {
+	server, stop, err := helper.Ask(ctx, socket, layer)
+	if ctx.Err() != nil {
+		err = errors.Join(context.Cause(ctx), err)
+	}
+	if err != nil {
+		if server != nil {
+			stop()
+			server.Close()
+		}
+		return nil, nil, err
+	}
+	return &reader{server: server, oob: make([]byte, unix.CmsgSpace(4))}, func() { stop(); server.Close() }, nil
+}
+
 // stream is the part of net.UnixConn that is read.
 type stream interface {
 	io.Reader
@@ -101,56 +113,59 @@ type reader struct {
 
 // next returns an item with its content, or fills in the end.
 func (r *reader) next(end *frame.CapturedMessage) (m frame.ItemMessage, content *os.File, last bool, err error) {
+	payload, kind, content, err := r.record()
+	switch {
+	case err != nil:
+	case kind == frame.Captured && content == nil:
+		return m, nil, true, end.Decode(payload)
+	case kind != frame.Item:
+		err = fmt.Errorf("%w: type %q", errMalformed, kind)
+	default:
+		err = m.Decode(payload)
+	}
+	if err == nil && (m.Content != (content != nil) || m.Origin != frame.OriginLayer) {
+		err = fmt.Errorf("%w: an item that is not as its descriptors are", errMalformed)
+	}
+	if err != nil && content != nil {
+		content.Close()
+		content = nil
+	}
+	return m, content, false, err
+}
+
+// record takes the next record off the stream, with the file that came along.
+func (r *reader) record() (payload []byte, kind frame.Type, content *os.File, err error) {
 	// The header alone, so that the descriptor that comes along is of this record.
 	n, oobn, flags, _, err := r.server.ReadMsgUnix(r.header[:], r.oob)
 	fds := descriptor.FromMessage(r.oob[:oobn])
 	defer func() { descriptor.Close(fds) }()
 	switch {
 	case err != nil:
-		return m, nil, false, unexpected(err)
+		return nil, 0, nil, unexpected(err)
 	case flags&unix.MSG_CTRUNC != 0 || len(fds) > 1:
-		return m, nil, false, fmt.Errorf("%w: more descriptors than one", errMalformed)
+		return nil, 0, nil, fmt.Errorf("%w: more descriptors than one", errMalformed)
 	case n > 0 && r.header[0] == refused:
 		line, _ := io.ReadAll(io.LimitReader(r.server, helper.MaxAnswer))
-		return m, nil, false, fmt.Errorf("the helper says %q", strings.TrimSpace(string(r.header[1:n])+string(line)))
+		return nil, 0, nil, fmt.Errorf("the helper says %q", strings.TrimSpace(string(r.header[1:n])+string(line)))
 	}
 	if _, err := io.ReadFull(r.server, r.header[n:]); err != nil {
-		return m, nil, false, unexpected(err)
+		return nil, 0, nil, unexpected(err)
 	}
-	payload, err := r.payload()
-	if err != nil {
-		return m, nil, false, err
+	size := binary.BigEndian.Uint32(r.header[:4])
+	if size > frame.MaxItem {
+		return nil, 0, nil, fmt.Errorf("%w: a record of %d bytes", errMalformed, size)
 	}
-	if frame.Type(r.header[4]) == frame.Captured {
-		return m, nil, true, end.Decode(payload)
+	payload = make([]byte, size)
+	if _, err := io.ReadFull(r.server, payload); err != nil {
+		return nil, 0, nil, unexpected(err)
 	}
-	if err := m.Decode(payload); err != nil {
-		return m, nil, false, err
-	}
-	if m.Content != (len(fds) == 1) || m.Origin != frame.OriginLayer {
-		return m, nil, false, fmt.Errorf("%w: an item with %d descriptors", errMalformed, len(fds))
-	}
-	if m.Content {
+	if len(fds) == 1 {
 		if !descriptor.IsRegular(fds[0]) {
-			return m, nil, false, fmt.Errorf("%w: content that is no regular file", errMalformed)
+			return nil, 0, nil, fmt.Errorf("%w: content that is no regular file", errMalformed)
 		}
 		content, fds = os.NewFile(uintptr(fds[0]), "content"), nil
 	}
-	return m, content, false, nil
-}
-
-// payload reads what a header announces.
-func (r *reader) payload() ([]byte, error) {
-	size := binary.BigEndian.Uint32(r.header[:4])
-	kind := frame.Type(r.header[4])
-	if kind != frame.Item && kind != frame.Captured || size > frame.MaxItem {
-		return nil, fmt.Errorf("%w: type %q with %d bytes", errMalformed, kind, size)
-	}
-	payload := make([]byte, size)
-	if _, err := io.ReadFull(r.server, payload); err != nil {
-		return nil, unexpected(err)
-	}
-	return payload, nil
+	return payload, frame.Type(r.header[4]), content, nil
 }
 
 // unexpected is the error of a stream that ends before its last record.

@@ -210,8 +210,9 @@ func TestLayersThatAreNone(t *testing.T) {
 	}
 }
 
+var errEnough = errors.New("enough")
+
 func TestReadGivesUp(t *testing.T) {
-	errEnough := errors.New("enough")
 	s := newStore(t)
 	s.write(s.in(own, "a"), "x")
 	socket := testhelper.Serve(t, (&Server{Layers: s.dir}).Answer)
@@ -229,9 +230,14 @@ func TestReadGivesUp(t *testing.T) {
 	}
 }
 
-// answer serves one stream of bytes, with a descriptor at its beginning or none.
-func answer(t *testing.T, said []byte, file *os.File) string {
+// fine begins an answer.
+var fine = record(accounts, []byte("y"))
+
+// answer serves one stream of bytes after what comes first, with a descriptor at its
+// beginning or none.
+func answer(t *testing.T, first, said []byte, file *os.File) string {
 	return testhelper.Serve(t, func(_ context.Context, client *net.UnixConn, _ string) {
+		_, _ = client.Write(first)
 		var rights []byte
 		if file != nil {
 			rights = unix.UnixRights(int(file.Fd()))
@@ -251,7 +257,12 @@ func item(change func(*frame.ItemMessage)) []byte {
 }
 
 func TestMalformedAnswers(t *testing.T) {
-	file, err := os.Open(os.DevNull)
+	device, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer device.Close()
+	file, err := os.Open(os.Args[0])
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -269,13 +280,15 @@ func TestMalformedAnswers(t *testing.T) {
 		"huge":                     {[]byte{0xff, 0, 0, 0, byte(frame.Item)}, nil, "malformed answer"},
 		"garbled":                  {record(frame.Item, []byte("x")), nil, "malformed"},
 		"of another origin":        {item(func(m *frame.ItemMessage) { m.Origin = frame.OriginTmpfs }), nil, "malformed answer"},
-		"content without a file":   {item(func(m *frame.ItemMessage) { m.Content = true }), nil, "0 descriptors"},
-		"a file without content":   {item(func(*frame.ItemMessage) {}), file, "1 descriptors"},
-		"a device for a file":      {item(func(m *frame.ItemMessage) { m.Content = true }), file, "no regular file"},
+		"content without a file":   {item(func(m *frame.ItemMessage) { m.Content = true }), nil, "not as its descriptors"},
+		"a file without content":   {item(func(*frame.ItemMessage) {}), file, "not as its descriptors"},
+		"a device for a file":      {item(func(m *frame.ItemMessage) { m.Content = true }), device, "no regular file"},
+		"an end with a file":       {record(frame.Captured, new(frame.CapturedMessage).Encode()), file, "malformed answer"},
+		"accounts once more":       {fine, nil, "malformed answer"},
 		"a refusal with an escape": {[]byte("!\x1b[2J\n"), nil, `says "\x1b[2J"`},
 	} {
 		t.Run(name, func(t *testing.T) {
-			_, err := Read(t.Context(), answer(t, tt.said, tt.file), own, func(frame.ItemMessage, *os.File) error { return nil })
+			_, err := Read(t.Context(), answer(t, fine, tt.said, tt.file), own, func(frame.ItemMessage, *os.File) error { return nil })
 			if err == nil || !strings.Contains(err.Error(), tt.want) {
 				t.Errorf("Read = %v, want %q", err, tt.want)
 			}

@@ -66,6 +66,9 @@ func (s *Server) tell(w *walk, layer string) error {
 	if err := w.begin(top, below); err != nil {
 		return err
 	}
+	if err := w.tellAccounts(sound(top, below)); err != nil {
+		return err
+	}
 	w.directory(top, below, "", 0)
 	return w.send(frame.Captured, w.end.Encode(), -1)
 }

@@ -70,7 +70,7 @@ func open(t *testing.T, change func(*Config)) *site {
 		change(&cfg)
 	}
 	s := &site{T: t, client: client, events: &sink{}}
-	s.pool = New(cfg, Real(client, helper), event.New(s.events), hclog.New(&hclog.LoggerOptions{Output: t.Output(), Level: hclog.Debug}))
+	s.pool = New(cfg, Real(client, helper, "/run/sandtrap-pods/layer.sock"), event.New(s.events), hclog.New(&hclog.LoggerOptions{Output: t.Output(), Level: hclog.Debug}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

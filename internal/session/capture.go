@@ -78,29 +78,28 @@ func (s *Session) beginCapture(lease *pool.Lease) *capturing {
 			return artifact, nil
 		},
 	})
-	c.ctx, c.end = settings.within(lease.Wanted())
-	// A leader that hangs leaves time for the rest.
-	ctx, cancel := context.WithTimeout(c.ctx, min(settings.Time/2, volatileTime))
-	defer cancel()
-	c.Volatile(ctx, lease)
+	timed, cancel := context.WithTimeout(context.Background(), settings.Time)
+	served, endServed := after(timed, settings.Stopping.Done(), errStops)
+	yielding, endYielding := after(served, lease.Wanted(), capture.ErrYield)
+	c.ctx, c.end = yielding, func() { endYielding(); endServed(); cancel() }
+	// A leader that hangs leaves time for the rest. Who waits for the target waits for
+	// this: it is gone with the processes, and the layer is not.
+	volatile, cancelVolatile := context.WithTimeout(served, min(settings.Time/2, volatileTime))
+	defer cancelVolatile()
+	c.Volatile(volatile, lease)
 	return c
 }
 
-// within is a context that ends in time: a little after somebody waits, for one.
-func (c *Capture) within(wanted <-chan struct{}) (context.Context, func()) {
-	timed, stopTimer := context.WithTimeout(context.Background(), c.Time)
-	ctx, cancel := context.WithCancelCause(timed)
+// after is a context that ends a little after something has happened, for that cause.
+func after(parent context.Context, happened <-chan struct{}, cause error) (context.Context, func()) {
+	ctx, cancel := context.WithCancelCause(parent)
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		var cause error
 		select {
 		case <-ctx.Done():
 			return
-		case <-wanted:
-			cause = capture.ErrYield
-		case <-c.Stopping.Done():
-			cause = errStops
+		case <-happened:
 		}
 		select {
 		case <-ctx.Done():
@@ -110,7 +109,6 @@ func (c *Capture) within(wanted <-chan struct{}) (context.Context, func()) {
 	}()
 	return ctx, func() {
 		cancel(nil)
-		stopTimer()
 		<-done
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/evidence"
 	"github.com/sandtrap/sandtrap/internal/frame"
 	"github.com/sandtrap/sandtrap/internal/layer"
+	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/sshd"
 	"github.com/sandtrap/sandtrap/internal/testhelper"
 )
@@ -111,6 +112,44 @@ func TestCaptureAtTheEnd(t *testing.T) {
 	files, ends := st.events.of(event.FileCapture), st.events.of(event.CaptureEnd)
 	if len(files) != 2 || len(ends) != 1 || ends[0]["artifacts"] != 2 || ends[0]["layer"] != "complete" {
 		t.Errorf("events %v, %v", files, ends)
+	}
+}
+
+// TestCaptureForOneWhoWaits: what would be gone with the processes is captured first,
+// however soon the source is back; the layer is not waited for.
+func TestCaptureForOneWhoWaits(t *testing.T) {
+	st := setUpPool(t, func(c *pool.Config) { c.Sticky, c.StickyWindow = pool.StickySource, time.Minute })
+	st.capturing(nil)
+	back := make(chan *pool.Lease, 1)
+	st.podman.items = func(ctx context.Context, _ attach.Captured) (frame.CapturedMessage, error) {
+		go func() {
+			l := st.login()
+			l.ID = "01JQ0000000000000000000002"
+			lease, err := st.service.Pool.Lease(context.Background(), claim(l))
+			if err != nil {
+				t.Error(err)
+			}
+			back <- lease
+		}()
+		select {
+		case <-ctx.Done():
+			t.Errorf("cut short: %v", context.Cause(ctx))
+		case <-time.After(yieldCapture + 300*time.Millisecond):
+		}
+		return frame.CapturedMessage{}, nil
+	}
+	st.runs(newStream(0, func(*fakeStream, func([]byte) error, func([]byte) error) error { return nil }))
+	s := st.open(st.login())
+	st.start(s, sshd.Program{Kind: sshd.Exec, Command: "x"}).Serve(t.Context(), new(client).stream())
+	s.Leave()
+	s.Close("client left")
+	lease := <-back
+	if lease.Previous != testID {
+		t.Errorf("came back to %+v", lease)
+	}
+	lease.Release(t.Context())
+	if c := st.saved().Capture; c == nil || c.Volatile != "complete" {
+		t.Errorf("capture %+v", c)
 	}
 }
 

@@ -287,12 +287,22 @@ type stage struct {
 
 func setUp(t *testing.T) *stage {
 	t.Helper()
+	return setUpPool(t, nil)
+}
+
+// setUpPool is setUp with other settings of the pool.
+func setUpPool(t *testing.T, change func(*pool.Config)) *stage {
+	t.Helper()
 	st := &stage{T: t, dir: t.TempDir(), podman: &fakePodman{names: map[string]string{}}, events: &sink{}}
 	st.emitter = event.New(st.events)
-	p := pool.New(pool.Config{
+	cfg := pool.Config{
 		Target: target.Target{Name: "debian", Image: "localhost/x:latest", Account: "root"},
 		Min:    1, Max: 1, Burst: 1, MaxLeases: 5, LeaseTimeout: 20 * time.Second, MaxAge: time.Hour, Retain: 5,
-	}, st.podman, st.emitter, hclog.NewNullLogger())
+	}
+	if change != nil {
+		change(&cfg)
+	}
+	p := pool.New(cfg, st.podman, st.emitter, hclog.NewNullLogger())
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

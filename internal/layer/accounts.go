@@ -22,16 +22,15 @@ var ErrAccounts = errors.New("its lists of accounts are not regular files")
 // root of the container has put there. Its error is ErrAccounts, or says why nobody
 // knows.
 func Accounts(ctx context.Context, socket, layer string) error {
-	r, end, err := ask(ctx, socket, layer)
+	_, sound, hangUp, err := ask(ctx, socket, layer)
 	if err != nil {
 		return err
 	}
-	defer end()
-	err = r.accounts()
-	if ctx.Err() != nil {
-		err = context.Cause(ctx)
+	hangUp()
+	if !sound {
+		return ErrAccounts
 	}
-	return err
+	return nil
 }
 
 // sound reports whether the lists of accounts are regular files, in the layer at top or,
@@ -69,19 +68,14 @@ func (w *walk) tellAccounts(sound bool) error {
 	return w.send(accounts, []byte{answer}, -1)
 }
 
-// accounts reads the record.
-func (r *reader) accounts() error {
+// accounts reads the record and reports what it says.
+func (r *reader) accounts() (sound bool, err error) {
 	payload, kind, content, err := r.record()
 	if content != nil {
 		content.Close()
 	}
-	switch {
-	case err != nil:
-		return err
-	case kind != accounts || content != nil || len(payload) != 1:
-		return fmt.Errorf("%w: it does not begin with the lists of accounts", errMalformed)
-	case payload[0] != 'y':
-		return ErrAccounts
+	if err == nil && (kind != accounts || content != nil || len(payload) != 1) {
+		err = fmt.Errorf("%w: it does not begin with the lists of accounts", errMalformed)
 	}
-	return nil
+	return err == nil && payload[0] == 'y', err
 }

@@ -54,14 +54,11 @@ func Read(ctx context.Context, socket, layer string, each func(m frame.ItemMessa
 }
 
 func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage, *os.File) error) (end frame.CapturedMessage, err error) {
-	r, hangUp, err := ask(ctx, socket, layer)
+	r, _, hangUp, err := ask(ctx, socket, layer)
 	if err != nil {
 		return end, err
 	}
 	defer hangUp()
-	if err := r.accounts(); err != nil && !errors.Is(err, ErrAccounts) {
-		return end, errors.Join(context.Cause(ctx), err)
-	}
 	for {
 		m, content, last, err := r.next(&end)
 		if ctx.Err() != nil {
@@ -82,20 +79,23 @@ func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage
 	}
 }
 
-// ask asks the server at socket for a layer. The answer is read until hangUp.
-func ask(ctx context.Context, socket, layer string) (r *reader, hangUp func(), err error) {
+// ask asks the server at socket for a layer, and whether its lists of accounts are sound.
+// The rest of the answer is read until hangUp.
+func ask(ctx context.Context, socket, layer string) (r *reader, sound bool, hangUp func(), err error) {
+	hangUp = func() {}
 	server, stop, err := helper.Ask(ctx, socket, layer)
+	if err == nil {
+		hangUp = func() { stop(); server.Close() }
+		r = &reader{server: server, oob: make([]byte, unix.CmsgSpace(4))}
+		sound, err = r.accounts()
+	}
 	if ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	if err != nil {
-		if server != nil {
-			stop()
-			server.Close()
-		}
-		return nil, nil, err
+		hangUp()
 	}
-	return &reader{server: server, oob: make([]byte, unix.CmsgSpace(4))}, func() { stop(); server.Close() }, nil
+	return r, sound, hangUp, err
 }
 
 // stream is the part of net.UnixConn that is read.

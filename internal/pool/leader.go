@@ -55,7 +55,7 @@ type Connection struct {
 }
 
 // Real is the Podman that client talks to. handover is the socket of the helper that
-// hands out streams to leaders, layers that of the one that reads layers, or "".
+// hands out streams to leaders, layers that of the one that reads layers.
 func Real(client *podman.Client, handover, layers string) Podman {
 	return real{client, handover, layers, &imageAccounts{}}
 }
@@ -69,9 +69,6 @@ type real struct {
 // StartAgain is podman.Client's, which takes a quarter of a second to ask Podman about
 // files. The helper for layers knows as much at once.
 func (r real) StartAgain(ctx context.Context, id string) error {
-	if r.layers == "" {
-		return r.Client.StartAgain(ctx, id)
-	}
 	own, err := r.Layer(ctx, id)
 	if err == nil {
 		err = layer.Accounts(ctx, r.layers, own)

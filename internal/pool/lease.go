@@ -204,9 +204,9 @@ func (l *Lease) End() {
 	})
 }
 
-// Release ends the session, if End has not, and stops the target and everything in it, and keeps it under the session's
-// name, or removes it if it was not Used. Where Podman cannot be reached the janitor
-// goes on trying. Later calls do nothing.
+// Release ends the session, if End has not, stops the target and everything in it, and
+// keeps it under the session's name, or removes it if it was not Used. Where Podman
+// cannot be reached the janitor goes on trying. Later calls do nothing.
 func (l *Lease) Release(ctx context.Context) {
 	l.release.Do(func() {
 		p, c := l.pool, l.container

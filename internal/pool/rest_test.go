@@ -33,7 +33,7 @@ func onService(t *testing.T, s *testpodman.Service) (Podman, string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Real(client, "/nonexistent", ""), id
+	return Real(client, "/nonexistent", "/nonexistent"), id
 }
 
 func connectREST(t *testing.T, s *testpodman.Service) (Podman, Leader, string) {

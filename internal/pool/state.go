@@ -34,6 +34,9 @@ const (
 	states
 )
 
+// settling reports whether a session is over and its evidence is not complete yet.
+func (s state) settling() bool { return s == ending || s == draining || s == stopped }
+
 // container is one target, from being made to being gone.
 type container struct {
 	id      string
@@ -111,7 +114,7 @@ func (p *Pool) move(c *container, from, to state) bool {
 	case gone:
 		p.forget(c)
 		delete(p.all, c.id)
-		if from == draining || from == stopped {
+		if from.settling() {
 			close(c.settled)
 		}
 	}

@@ -124,7 +124,7 @@ func (p *Pool) comeBack(ctx context.Context, claim Claim) *Lease {
 func (p *Pool) reclaim(ctx context.Context, c *container, claim Claim, previous string) (target.Account, error) {
 	p.mu.Lock()
 	state, settled := c.state, c.settled
-	if (state == ending || state == draining || state == stopped) && c.wanted != nil {
+	if state.settling() && c.wanted != nil {
 		close(c.wanted)
 		c.wanted = nil
 	}
@@ -184,7 +184,7 @@ func (p *Pool) retake(c *container, previous string) error {
 		p.latest, p.unmoved = time.Now(), time.Now()
 		c.due = time.Time{}
 		return nil
-	case c.state == leased || c.state == ending || c.state == draining || c.state == stopped:
+	case c.state == leased || c.state.settling():
 		return errInUse
 	}
 	return errLost

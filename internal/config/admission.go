@@ -2,7 +2,6 @@ package config
 
 import (
 	"errors"
-	"regexp"
 	"strings"
 	"time"
 
@@ -93,12 +92,12 @@ func (c *checker) enrich(e Enrich) {
 }
 
 // listName is what fits between spaces in an event.
-var listName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,64}$`)
+var listName = newSyntax(`^[A-Za-z0-9._-]+$`, 64)
 
 // ParseSourceList reads an element of Enrich.Lists.
 func ParseSourceList(text string) (name, path string, err error) {
 	name, path, ok := strings.Cut(text, "=")
-	if !ok || !listName.MatchString(name) {
+	if !ok || !listName.matches(name) {
 		return "", "", errors.New("is not NAME=PATH with a name of letters, digits, dots, _ and -")
 	}
 	if why := notPlain(path); why != "" {

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"slices"
 
 	"golang.org/x/crypto/ssh"
@@ -151,10 +150,10 @@ func (c *checker) text(path, value string) {
 }
 
 // tokenName is how rules and honeytokens may be called.
-var tokenName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+var tokenName = newSyntax(`^[A-Za-z0-9][A-Za-z0-9._-]*$`, 64)
 
 func (c *checker) name(path, name string) {
-	if !tokenName.MatchString(name) {
+	if !tokenName.matches(name) {
 		c.blame(path, "%q is not a name (1 to 64 letters, digits, and . _ - inside)", clip(name))
 	}
 }

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"regexp"
 	"strconv"
 	"strings"
 )
@@ -108,11 +107,11 @@ func clip(text string) string {
 	return text[:maxShown] + "…"
 }
 
-var plainKey = regexp.MustCompile(`^[A-Za-z0-9_.\[\]-]{1,80}$`)
+var plainKey = newSyntax(`^[A-Za-z0-9_.\[\]-]+$`, 80)
 
 // showKey keeps an odd key from breaking the line it is reported on.
 func showKey(key string) string {
-	if plainKey.MatchString(key) {
+	if plainKey.matches(key) {
 		return key
 	}
 	return fmt.Sprintf("%q", clip(key))

@@ -7,7 +7,6 @@ import (
 	"net/netip"
 	"path/filepath"
 	"reflect"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -206,7 +205,7 @@ func (c *checker) socket(key, path string) {
 }
 
 // acceptPattern is what accept_env takes: a variable's name with wildcards.
-var acceptPattern = regexp.MustCompile(`^[A-Za-z0-9_*?]{1,128}$`)
+var acceptPattern = newSyntax(`^[A-Za-z0-9_*?]+$`, 128)
 
 func (c *checker) ssh(s SSH) {
 	c.list("ssh.listen", s.Listen, 1, func(address string) string {
@@ -236,7 +235,7 @@ func (c *checker) ssh(s SSH) {
 		return ""
 	})
 	c.list("ssh.accept_env", s.AcceptEnv, 0, func(pattern string) string {
-		if !acceptPattern.MatchString(pattern) {
+		if !acceptPattern.matches(pattern) {
 			return "is not a variable's name (letters, digits and _, with the wildcards * and ?)"
 		}
 		return ""
@@ -319,16 +318,16 @@ func validAddress(address string) bool {
 // The names a target may carry: our own for it, an RFC 1123 label, an account
 // as useradd(8) takes it, and anything one word long that Podman can look up.
 var (
-	targetName  = regexp.MustCompile(`^[a-z0-9-]{1,32}$`)
-	hostLabel   = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?$`)
-	accountName = regexp.MustCompile(`^[a-z_][a-z0-9_-]{0,31}$`)
-	imageName   = regexp.MustCompile(`^[!-~]{1,512}$`)
+	targetName  = newSyntax(`^[a-z0-9-]+$`, 32)
+	hostLabel   = newSyntax(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`, 63)
+	accountName = newSyntax(`^[a-z_][a-z0-9_-]*$`, 32)
+	imageName   = newSyntax(`^[!-~]+$`, 512)
 )
 
 func (c *checker) target(t Target) {
 	for _, rule := range []struct {
 		path, value string
-		pattern     *regexp.Regexp
+		syntax      syntax
 		want        string
 	}{
 		{"target.name", t.Name, targetName, "1 to 32 of a-z, 0-9 and -"},
@@ -336,7 +335,7 @@ func (c *checker) target(t Target) {
 		{"target.hostname", t.Hostname, hostLabel, "a host name of one label (letters, digits and - inside, at most 63)"},
 		{"target.account", t.Account, accountName, "the name of an account"},
 	} {
-		if !rule.pattern.MatchString(rule.value) {
+		if !rule.syntax.matches(rule.value) {
 			c.blame(rule.path, "%q is not %s", clip(rule.value), rule.want)
 		}
 	}

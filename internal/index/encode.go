@@ -131,9 +131,28 @@ func decodeBasics(record string, e *Entry) (rest string, err error) {
 // decodeLists completes an entry. What its lists hold is overwritten, their memory used
 // again.
 func decodeLists(rest string, e *Entry) error {
-	d := decoder{rest: rest}
+	rest, err := decodeTexts(rest, e)
+	if err != nil {
+		return err
+	}
+	return decodeFiles(rest, e)
+}
+
+// decodeTexts decodes all lists but that of files: rest is where it is.
+func decodeTexts(lists string, e *Entry) (rest string, err error) {
+	d := decoder{rest: lists}
 	if !e.partial {
 		e.Users, e.Passwords, e.Keys, e.Commands = d.texts(e.Users[:0]), d.texts(e.Passwords[:0]), d.texts(e.Keys[:0]), d.texts(e.Commands[:0])
+	}
+	if d.bad {
+		return "", errRecord
+	}
+	return d.rest, nil
+}
+
+func decodeFiles(rest string, e *Entry) error {
+	d := decoder{rest: rest}
+	if !e.partial {
 		e.Files = d.files(e.Files[:0])
 	}
 	if d.bad || d.rest != "" {

@@ -155,7 +155,11 @@ func (q *query) wants(record string, e *Entry) (bool, error) {
 		return false, err
 	}
 	if q.filter.asksForLists() {
-		if err := decodeLists(lists, e); err != nil {
+		files, err := decodeTexts(lists, e)
+		if err == nil && q.filter.Artifact != "" { // files take as long as all the rest
+			err = decodeFiles(files, e)
+		}
+		if err != nil {
 			return false, err
 		}
 	}

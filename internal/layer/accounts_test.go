@@ -17,35 +17,36 @@ import (
 
 func TestAccounts(t *testing.T) {
 	for name, tt := range map[string]struct {
-		left func(s *store)
-		want error
+		left   func(s *store)
+		want   error
+		passwd string
 	}{
-		"nothing":         {func(*store) {}, nil},
-		"another file":    {func(s *store) { s.write(s.in(own, "etc/motd"), "x") }, nil},
-		"another account": {func(s *store) { s.write(s.in(own, "etc/passwd"), "x") }, nil},
-		"a FIFO":          {func(s *store) { s.mknod(s.in(own, "etc/passwd"), unix.S_IFIFO, 0) }, ErrAccounts},
+		"nothing":         {func(*store) {}, nil, "root"},
+		"another file":    {func(s *store) { s.write(s.in(own, "etc/motd"), "x") }, nil, "root"},
+		"another account": {func(s *store) { s.write(s.in(own, "etc/passwd"), "x") }, nil, "x"},
+		"a FIFO":          {func(s *store) { s.mknod(s.in(own, "etc/passwd"), unix.S_IFIFO, 0) }, ErrAccounts, ""},
 		"a FIFO of groups": {func(s *store) {
 			s.write(s.in(own, "etc/passwd"), "x")
 			s.mknod(s.in(own, "etc/group"), unix.S_IFIFO, 0)
-		}, ErrAccounts},
-		"a socket":           {func(s *store) { s.mknod(s.in(own, "etc/group"), unix.S_IFSOCK, 0) }, ErrAccounts},
-		"a device":           {func(s *store) { s.mknod(s.in(own, "etc/group"), unix.S_IFCHR, int(unix.Mkdev(1, 5))) }, ErrAccounts},
-		"a directory":        {func(s *store) { s.mkdir(s.in(own, "etc/passwd")) }, ErrAccounts},
-		"a link":             {func(s *store) { s.mkdir(s.in(own, "etc")); s.symlink("/tmp/fifo", s.in(own, "etc/passwd")) }, ErrAccounts},
-		"none":               {func(s *store) { s.mknod(s.in(own, "etc/passwd"), unix.S_IFCHR, 0) }, ErrAccounts},
-		"no directory":       {func(s *store) { s.mknod(s.in(own, "etc"), unix.S_IFCHR, 0) }, ErrAccounts},
-		"a directory's link": {func(s *store) { s.symlink("/tmp/etc", s.in(own, "etc")) }, ErrAccounts},
-		"another directory":  {func(s *store) { s.opaque("etc") }, ErrAccounts},
+		}, ErrAccounts, ""},
+		"a socket":           {func(s *store) { s.mknod(s.in(own, "etc/group"), unix.S_IFSOCK, 0) }, ErrAccounts, ""},
+		"a device":           {func(s *store) { s.mknod(s.in(own, "etc/group"), unix.S_IFCHR, int(unix.Mkdev(1, 5))) }, ErrAccounts, ""},
+		"a directory":        {func(s *store) { s.mkdir(s.in(own, "etc/passwd")) }, ErrAccounts, ""},
+		"a link":             {func(s *store) { s.mkdir(s.in(own, "etc")); s.symlink("/tmp/fifo", s.in(own, "etc/passwd")) }, ErrAccounts, ""},
+		"none":               {func(s *store) { s.mknod(s.in(own, "etc/passwd"), unix.S_IFCHR, 0) }, ErrAccounts, ""},
+		"no directory":       {func(s *store) { s.mknod(s.in(own, "etc"), unix.S_IFCHR, 0) }, ErrAccounts, ""},
+		"a directory's link": {func(s *store) { s.symlink("/tmp/etc", s.in(own, "etc")) }, ErrAccounts, ""},
+		"another directory":  {func(s *store) { s.opaque("etc") }, ErrAccounts, ""},
 		"another, with lists": {func(s *store) {
 			s.opaque("etc")
 			s.write(s.in(own, "etc/passwd"), "")
 			s.write(s.in(own, "etc/group"), "")
-		}, nil},
+		}, nil, ""},
 		"an image with a link": {func(s *store) {
 			s.check(os.Remove(s.at(s.in(base, "etc/passwd"))))
 			s.symlink("/tmp/passwd", s.in(base, "etc/passwd"))
-		}, ErrAccounts},
-		"an image whose upper layer removes it": {func(s *store) { s.mknod(s.in(image, "etc/group"), unix.S_IFCHR, 0) }, ErrAccounts},
+		}, ErrAccounts, ""},
+		"an image whose upper layer removes it": {func(s *store) { s.mknod(s.in(image, "etc/group"), unix.S_IFCHR, 0) }, ErrAccounts, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := newStore(t)
@@ -56,10 +57,36 @@ func TestAccounts(t *testing.T) {
 			if err := Accounts(t.Context(), socket, own); err != tt.want {
 				t.Errorf("Accounts = %v, want %v", err, tt.want)
 			}
+			got, err := Passwd(t.Context(), socket, own, 4)
+			if err != tt.want || err == nil && string(got) != tt.passwd {
+				t.Errorf("Passwd = %q, %v, want %q, %v", got, err, tt.passwd, tt.want)
+			}
 			if _, err := Read(t.Context(), socket, own, func(frame.ItemMessage, *os.File) error { return nil }); err != nil {
 				t.Errorf("Read = %v", err)
 			}
 		})
+	}
+}
+
+// TestPasswdRefused: what is no list of accounts is an error, and nothing is read beyond
+// the limit.
+func TestPasswdRefused(t *testing.T) {
+	s := newStore(t)
+	s.write(s.in(base, "etc/passwd"), "root:")
+	s.write(s.in(base, "etc/group"), "")
+	file, err := os.Open(s.at(s.in(base, "etc/passwd")))
+	s.check(err)
+	defer file.Close()
+	for name, tt := range map[string]struct{ socket, want string }{
+		"too long":       {testhelper.Serve(t, (&Server{Layers: s.dir}).Answer), "larger than 4 bytes"},
+		"no file":        {answer(t, nil, fine, nil), "cannot read"},
+		"a file and no":  {answer(t, nil, record(accounts, []byte("n")), file), ErrAccounts.Error()},
+		"another record": {answer(t, nil, item(func(*frame.ItemMessage) {}), file), "does not begin"},
+		"no helper":      {filepath.Join(t.TempDir(), "none"), "no such file"},
+	} {
+		if got, err := Passwd(t.Context(), tt.socket, own, 4); err == nil || !strings.Contains(err.Error(), tt.want) {
+			t.Errorf("%s: %q, %v, want %q", name, got, err, tt.want)
+		}
 	}
 }
 

@@ -7,8 +7,8 @@
 // The files belong to subordinate ids, so that only a process with the right to read
 // files of all owners can open them. A small server of package helper does that: a
 // client asks by the layer's id and gets records, each a header (the length of the
-// payload, 4 bytes, and a type, 1 byte) and a payload. The first says whether the
-// container can be started again (accounts.go), and may be all that is read. The other
+// payload, 4 bytes, and a type, 1 byte) and a payload. The first tells of the lists of
+// accounts (accounts.go), and may be all that is read. The other
 // types are Item and, once and last, Captured of package frame. With the header of an
 // Item that has content comes a descriptor from which the client reads that itself. The
 // server closes instead where there is something else to say: an answer that begins
@@ -54,11 +54,11 @@ func Read(ctx context.Context, socket, layer string, each func(m frame.ItemMessa
 }
 
 func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage, *os.File) error) (end frame.CapturedMessage, err error) {
-	r, _, hangUp, err := ask(ctx, socket, layer)
+	r, err := ask(ctx, socket, layer)
 	if err != nil {
 		return end, err
 	}
-	defer hangUp()
+	defer r.hangUp()
 	for {
 		m, content, last, err := r.next(&end)
 		if ctx.Err() != nil {
@@ -79,23 +79,23 @@ func read(ctx context.Context, socket, layer string, each func(frame.ItemMessage
 	}
 }
 
-// ask asks the server at socket for a layer, and whether its lists of accounts are sound.
-// The rest of the answer is read until hangUp.
-func ask(ctx context.Context, socket, layer string) (r *reader, sound bool, hangUp func(), err error) {
-	hangUp = func() {}
+// ask asks the server at socket for a layer, and reads of its lists of accounts. The rest
+// of the answer is read until hangUp.
+func ask(ctx context.Context, socket, layer string) (*reader, error) {
+	r := &reader{oob: make([]byte, unix.CmsgSpace(4))}
 	server, stop, err := helper.Ask(ctx, socket, layer)
 	if err == nil {
-		hangUp = func() { stop(); server.Close() }
-		r = &reader{server: server, oob: make([]byte, unix.CmsgSpace(4))}
-		sound, err = r.accounts()
+		r.server, r.close = server, func() { stop(); server.Close() }
+		err = r.accounts()
 	}
 	if ctx.Err() != nil {
 		err = errors.Join(context.Cause(ctx), err)
 	}
 	if err != nil {
-		hangUp()
+		r.hangUp()
+		return nil, err
 	}
-	return r, sound, hangUp, err
+	return r, nil
 }
 
 // stream is the part of net.UnixConn that is read.
@@ -109,6 +109,19 @@ type reader struct {
 	server stream
 	oob    []byte
 	header [headerSize]byte
+	close  func() // of the connection, or nil
+
+	sound  bool     // the lists of accounts are regular files
+	passwd *os.File // one of them, or nil
+}
+
+func (r *reader) hangUp() {
+	if r.passwd != nil {
+		r.passwd.Close()
+	}
+	if r.close != nil {
+		r.close()
+	}
 }
 
 // next returns an item with its content, or fills in the end.

@@ -66,7 +66,7 @@ func (s *Server) tell(w *walk, layer string) error {
 	if err := w.begin(top, below); err != nil {
 		return err
 	}
-	if err := w.tellAccounts(sound(top, below)); err != nil {
+	if err := w.tellAccounts(top, below); err != nil {
 		return err
 	}
 	w.directory(top, below, "", 0)
@@ -162,6 +162,22 @@ func openDir(dir int, name string) (int, error) {
 			return fd, err
 		}
 	}
+}
+
+// openFile opens a regular file of that name in a directory. Whatever lies there by now,
+// opening it does nothing but that.
+func openFile(dir int, name string) (fd int, st unix.Stat_t, err error) {
+	fd, err = unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
+	if err != nil {
+		return -1, st, err
+	}
+	if err = unix.Fstat(fd, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG {
+		err = errors.New("not a regular file")
+	}
+	if err != nil {
+		unix.Close(fd)
+	}
+	return fd, st, err
 }
 
 func closeAll(fds []int) {

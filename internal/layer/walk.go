@@ -97,8 +97,7 @@ func (w *walk) onlyTheWay(m *frame.ItemMessage, image []int) bool {
 	return m.Mode == st.Mode && m.UID == inside(st.Uid, w.base[0]) && m.GID == inside(st.Gid, w.base[1])
 }
 
-// file tells of a regular file. Whatever lies there by now, opening it does nothing but
-// that.
+// file tells of a regular file.
 func (w *walk) file(dir int, name string, m *frame.ItemMessage) {
 	if m.Links > 1 && w.seen[m.Inode] {
 		m.Note = frame.NoteHardLink
@@ -109,13 +108,11 @@ func (w *walk) file(dir int, name string, m *frame.ItemMessage) {
 		w.item(m, -1)
 		return
 	}
-	fd, err := unix.Openat(dir, name, unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_NOCTTY, 0)
-	var st unix.Stat_t
+	fd, st, err := openFile(dir, name)
 	if err == nil {
 		defer unix.Close(fd)
-		err = unix.Fstat(fd, &st)
 	}
-	if err != nil || st.Mode&unix.S_IFMT != unix.S_IFREG || st.Dev != w.device || st.Ino != m.Inode {
+	if err != nil || st.Dev != w.device || st.Ino != m.Inode {
 		m.Note = frame.NoteUnreadable
 		w.item(m, -1)
 		return

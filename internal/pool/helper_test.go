@@ -264,14 +264,11 @@ func (f *fake) List(ctx context.Context, label string) ([]podman.Container, erro
 	return all, nil
 }
 
-func (f *fake) ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error) {
+func (f *fake) Passwd(ctx context.Context, id string) ([]byte, error) {
 	if err := f.enter(ctx, "read", id); err != nil {
 		return nil, err
 	}
 	defer f.mu.Unlock()
-	if path != "/etc/passwd" || limit != target.MaxPasswd {
-		return nil, fmt.Errorf("unexpected read of %s, %d bytes", path, limit)
-	}
 	return []byte(f.passwd), nil
 }
 

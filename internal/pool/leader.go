@@ -10,6 +10,7 @@ import (
 	"github.com/sandtrap/sandtrap/internal/handover"
 	"github.com/sandtrap/sandtrap/internal/layer"
 	"github.com/sandtrap/sandtrap/internal/podman"
+	"github.com/sandtrap/sandtrap/internal/target"
 )
 
 // What runs in a leased target, in the words of package attach.
@@ -82,10 +83,23 @@ func (r real) StartAgain(ctx context.Context, id string) error {
 	return r.Client.StartAgain(ctx, id)
 }
 
+// Passwd reads with the helper for layers, too: Podman takes longer for that than for
+// making the container.
+func (r real) Passwd(ctx context.Context, id string) ([]byte, error) {
+	own, err := r.Layer(ctx, id)
+	if err == nil {
+		var passwd []byte
+		if passwd, err = layer.Passwd(ctx, r.layers, own, target.MaxPasswd); err == nil {
+			return passwd, nil
+		}
+	}
+	return r.ReadFile(ctx, id, "/etc/passwd", target.MaxPasswd)
+}
+
 // Connect returns a leader that has answered. It outlives ctx.
 func (r real) Connect(ctx context.Context, c Connection) (Leader, error) {
 	if c.Program == "" {
-		return newREST(ctx, r.Client, r.accounts, c)
+		return newREST(ctx, r, c)
 	}
 	stream, err := handover.Take(ctx, r.handover, c.Container)
 	if err != nil {

@@ -331,7 +331,7 @@ func (p *Pool) check(ctx context.Context, c *container) error {
 	if known {
 		return nil
 	}
-	passwd, err := p.podman.ReadFile(ctx, c.id, "/etc/passwd", target.MaxPasswd)
+	passwd, err := p.podman.Passwd(ctx, c.id)
 	if err != nil {
 		p.log.Debug("accounts of the image not checked", "error", err) // the logins will tell
 		return nil

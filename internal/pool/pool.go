@@ -36,7 +36,9 @@ type Podman interface {
 	Running(ctx context.Context, id string) (bool, error)
 	Confined(ctx context.Context, id string) (bool, error)
 	List(ctx context.Context, label string) ([]podman.Container, error)
-	ReadFile(ctx context.Context, id, path string, limit int64) ([]byte, error)
+	// Passwd returns /etc/passwd of a container that nobody has touched yet, of at most
+	// target.MaxPasswd bytes.
+	Passwd(ctx context.Context, id string) ([]byte, error)
 	Size(ctx context.Context, id string) (int64, error)
 	Layer(ctx context.Context, id string) (string, error)
 	Left(ctx context.Context) (podman.Left, error)

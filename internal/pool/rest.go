@@ -41,7 +41,7 @@ type imageAccounts struct {
 var errTouched = errors.New("its accounts are not read out of it once somebody had it")
 
 // of returns the accounts of a container: its image's, when somebody had it already.
-func (i *imageAccounts) of(ctx context.Context, client *podman.Client, c Connection) (target.Accounts, error) {
+func (i *imageAccounts) of(ctx context.Context, from real, c Connection) (target.Accounts, error) {
 	i.mu.Lock()
 	known := c.Image != "" && i.image == c.Image && i.fallback == c.Fallback
 	accounts := i.accounts
@@ -52,7 +52,7 @@ func (i *imageAccounts) of(ctx context.Context, client *podman.Client, c Connect
 	case c.Touched:
 		return target.Accounts{}, errTouched
 	}
-	passwd, err := client.ReadFile(ctx, c.Container, "/etc/passwd", target.MaxPasswd)
+	passwd, err := from.Passwd(ctx, c.Container)
 	if err != nil {
 		return target.Accounts{}, err
 	}
@@ -66,13 +66,13 @@ func (i *imageAccounts) of(ctx context.Context, client *podman.Client, c Connect
 }
 
 // newREST learns the accounts of a container that runs.
-func newREST(ctx context.Context, client *podman.Client, images *imageAccounts, c Connection) (Leader, error) {
-	r := &rest{client: client, container: c.Container, done: make(chan struct{}), ttys: map[int]bool{}}
+func newREST(ctx context.Context, from real, c Connection) (Leader, error) {
+	r := &rest{client: from.Client, container: c.Container, done: make(chan struct{}), ttys: map[int]bool{}}
 	if err := r.Ping(ctx); err != nil {
 		return nil, err
 	}
 	var err error
-	if r.accounts, err = images.of(ctx, client, c); err != nil {
+	if r.accounts, err = from.accounts.of(ctx, from, c); err != nil {
 		return nil, err
 	}
 	return r, nil

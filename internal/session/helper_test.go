@@ -108,7 +108,7 @@ func (f *fakePodman) Layer(context.Context, string) (string, error) {
 func (f *fakePodman) Left(context.Context) (podman.Left, error)                { return podman.Left{}, nil }
 func (f *fakePodman) List(context.Context, string) ([]podman.Container, error) { return nil, nil }
 
-func (f *fakePodman) ReadFile(context.Context, string, string, int64) ([]byte, error) {
+func (f *fakePodman) Passwd(context.Context, string) ([]byte, error) {
 	return nil, errors.New("no files here")
 }
 

@@ -149,6 +149,6 @@ func TestByteWords(t *testing.T) {
 
 // listed is what a list says of a session's channels.
 func listed(s evidence.Session) string {
-	e := index.Summarize("", s, nil)
+	e := index.Summarise("", s, nil)
 	return channelWords(&e)
 }

@@ -105,7 +105,7 @@ type textRows struct {
 
 func (t *textRows) channel(c evidence.Channel) error {
 	if t.any {
-		t.w.WriteByte('\n')
+		fmt.Fprintln(t.w)
 	}
 	t.any = true
 	fmt.Fprintf(t.w, "Channel %s", channelHeading(c))

@@ -56,7 +56,11 @@ func private(t *testing.T, key any) []byte {
 	case *rsa.PrivateKey:
 		return k.D.Bytes()[:32]
 	case *ecdsa.PrivateKey:
-		return k.D.Bytes()
+		b, err := k.Bytes()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
 	case *ed25519.PrivateKey:
 		return k.Seed()
 	}

@@ -45,7 +45,7 @@ func ParsePattern(text string) (Pattern, error) {
 	case "base64":
 		b, err := base64.StdEncoding.DecodeString(rest)
 		if err != nil {
-			return Pattern{}, errors.New("is not base64 after base64:")
+			return Pattern{}, errors.New("is not base64 behind its prefix")
 		}
 		return Pattern{exact: string(b), text: text}, nil
 	case "glob":

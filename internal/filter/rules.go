@@ -165,7 +165,7 @@ func (f *Filter) ask(ctx context.Context, path string, answer any) (found bool, 
 	default: // it is in trouble, which is nobody's attempt at anything
 		var trouble struct{ Cause string }
 		_ = json.Unmarshal(body, &trouble)
-		return false, unable{fmt.Errorf("Podman answers %s: %.200s", resp.Status, trouble.Cause)}
+		return false, unable{fmt.Errorf("ask Podman: %s: %.200s", resp.Status, trouble.Cause)}
 	}
 }
 

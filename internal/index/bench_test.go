@@ -62,7 +62,7 @@ func benchStore(b *testing.B) *evidence.Store {
 			put(b, store, s, "")
 			continue
 		}
-		e := Summarize("", s, nil)
+		e := Summarise("", s, nil)
 		record, err := appendEntry(nil, &e)
 		ok(b, err)
 		index = appendRecord(index, record)

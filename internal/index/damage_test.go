@@ -103,7 +103,7 @@ func FuzzScan(f *testing.F) {
 	for i := range 3 {
 		s := randomSession(r, i)
 		s.State = evidence.StateClosed
-		e := Summarize("", s, []File{{SHA256: hash(r), Name: "n"}})
+		e := Summarise("", s, []File{{SHA256: hash(r), Name: "n"}})
 		record, err := appendEntry(nil, &e)
 		ok(f, err)
 		seed = appendRecord(seed, record)
@@ -131,7 +131,7 @@ func FuzzDecode(f *testing.F) {
 	for i := range 10 {
 		s := randomSession(r, i)
 		s.State = evidence.StateClosed
-		e := Summarize("", s, nil)
+		e := Summarise("", s, nil)
 		record, err := appendEntry(nil, &e)
 		ok(f, err)
 		f.Add(record)

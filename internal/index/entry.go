@@ -72,9 +72,9 @@ func (e *Entry) Duration(now time.Time) time.Duration {
 	return max(0, end.Sub(e.Start))
 }
 
-// Summarize makes the entry of a session. captured are the files that were found in its
+// Summarise makes the entry of a session. captured are the files that were found in its
 // target.
-func Summarize(dir string, s evidence.Session, captured []File) Entry {
+func Summarise(dir string, s evidence.Session, captured []File) Entry {
 	e := Entry{
 		ID: s.ID, Dir: dir, State: s.State, Start: s.Start.UTC(), Source: s.Source.IP, User: string(s.Login.User),
 		Client: string(s.ClientVersion), HASSH: s.HASSH, Target: s.Target.Name,

@@ -252,7 +252,7 @@ func TestSameAnswers(t *testing.T) {
 func TestWhatAFilterMeans(t *testing.T) {
 	sum := "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
 	end := march.Add(time.Minute)
-	e := Summarize("d", evidence.Session{
+	e := Summarise("d", evidence.Session{
 		ID: idAt(march, 1), State: evidence.StateClosed, Start: march, End: &end, Source: evidence.Endpoint{IP: "192.0.2.7"},
 		Login:    evidence.Login{User: "root", Method: "password", Password: "in"},
 		Attempts: []evidence.Attempt{{User: "oracle", Method: "password", Password: ""}, {User: "root", Method: "publickey", Fingerprint: "SHA256:k"}},

@@ -27,7 +27,7 @@ func read(store *evidence.Store, dir string) (Entry, error) {
 		return Entry{}, err
 	}
 	files, err := captured(d.Root())
-	e := Summarize(dir, session, files)
+	e := Summarise(dir, session, files)
 	e.stamp = stamp
 	return e, err
 }

@@ -18,7 +18,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -230,9 +229,6 @@ func count(t testing.TB, group, file, name string) int64 {
 type echo struct {
 	in  io.Writer
 	out chan byte
-
-	mu    sync.Mutex
-	times []time.Duration
 }
 
 // listen opens a terminal that runs cat(1), as the echo of a typing person: the line

@@ -126,7 +126,7 @@ func TestDiskFill(t *testing.T) {
 		if err == nil || !strings.Contains(out, "No space left on device") {
 			t.Errorf("%v: %s", err, out)
 		}
-		if out, err = v.run("echo more >/etc/more"); err == nil {
+		if _, err = v.run("echo more >/etc/more"); err == nil {
 			t.Error("more was written")
 		}
 		v.does("rm /root/big && echo more >/etc/more")

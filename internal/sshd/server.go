@@ -104,8 +104,8 @@ type Tried struct {
 	Honeytoken *auth.Honeytoken
 }
 
-// ErrReported, in the chain of an error of a Session, says that an event has told of
-// it, and that none is wanted for each who is refused.
+// ErrReported is in the chain of an error of a Session of which an event has told, so
+// that none is wanted for each who is refused.
 var ErrReported = errors.New("reported once")
 
 // Session runs what the channels of one connection ask for.

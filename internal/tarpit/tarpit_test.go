@@ -147,7 +147,7 @@ func TestBounds(t *testing.T) {
 		server, _ := pair(t, l)
 		return pit.Hold(server, func(time.Duration) { ended.Add(1) })
 	}
-	if !hold() || !hold() || hold() {
+	if first, second, third := hold(), hold(), hold(); !first || !second || third {
 		t.Error("the bound does not hold")
 	}
 	pit.SetMost(3)

@@ -20,7 +20,7 @@ MAN_SOURCES := $(wildcard man/*.md)
 MAN_PAGES   := $(MAN_SOURCES:man/%.md=build/man/%)
 
 .DEFAULT_GOAL := help
-.PHONY: help version build run stop test test-unit test-browser test-integration test-appliance test-vm bench \
+.PHONY: help version build run stop test test-unit test-race test-browser test-integration test-appliance test-vm bench \
 	deb rpm install man lint cover clean
 
 help: ## list the targets
@@ -79,6 +79,11 @@ test: ## unit, browser, integration and appliance tests
 test-unit: ## go vet and go test of all packages
 	$(GO) vet -tags "$(PODMAN_TAGS) integration appliance vm browser" ./...
 	$(GO) test $(GOFLAGS_ALL) ./...
+
+# Not of the leader: its decoys are processes without the runtime that the detector needs,
+# and its memory and priority are tested.
+test-race: ## unit tests with the race detector, which needs a C compiler
+	CGO_ENABLED=1 $(GO) test -race $(GOFLAGS_ALL) $$($(GO) list $(GOFLAGS_ALL) ./... | grep -v /internal/leader$$)
 
 test-browser: ## the page of "sandtrap report" in Chromium
 	packaging/disposable/tools chromium

@@ -25,6 +25,7 @@ func gcState(t *testing.T) string {
 
 func TestGC(t *testing.T) {
 	h := launchIn(t, gcState(t), "retention: {sessions_count: 1, artifacts_age: 1h}", nil)
+	h.wait("server.start", 1)
 	h.wait("session.seal", 2)
 	old := march31
 	ok(t, os.Chtimes(filepath.Join(h.state, evidence.ArtifactPath(strings.Repeat("a", 64))), old, old))
@@ -53,6 +54,7 @@ func TestGC(t *testing.T) {
 // TestGCReload: bounds count that were changed while the service runs.
 func TestGCReload(t *testing.T) {
 	h := launchIn(t, gcState(t), "", nil)
+	h.wait("server.start", 1)
 	h.wait("session.seal", 2)
 	if code, out, _ := h.verb("gc"); code != exitOK || !strings.Contains(out, "removed: 0 of 2 sessions") {
 		t.Errorf("gc without bounds %d:\n%s", code, out)

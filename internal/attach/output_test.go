@@ -249,14 +249,17 @@ func TestBlockingDescription(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	sent := make(chan struct{})
 	s := newFake(t, func(s *fake, f frame.Frame) error {
 		if f.Type != frame.Open {
 			return nil
 		}
+		defer close(sent)
 		return s.link.Send(opened(f.Channel), w2, r, r)
 	})
 	s.mute = true
 	c := s.start(s.connect())
+	<-sent
 	for _, f := range []*os.File{r, w2} { // they share the description
 		if err := unix.SetNonblock(int(f.Fd()), false); err != nil {
 			t.Fatal(err)

@@ -66,12 +66,18 @@ type site struct {
 	init            *exec.Cmd
 }
 
+// How long servers wait for a stream: one that comes, and one that never does.
+const (
+	patient   = 5 * time.Second
+	impatient = 300 * time.Millisecond
+)
+
 // serve starts a server, and a container whose first process plays a role.
-func serve(t *testing.T, role string) *site {
+func serve(t *testing.T, role string, patience time.Duration) *site {
 	t.Helper()
 	dir := t.TempDir()
 	s := &site{pidfile: filepath.Join(dir, "overlay-containers", id, "userdata", "pidfile")}
-	s.socket = testhelper.Serve(t, (&Server{RunRoot: dir, Patience: 300 * time.Millisecond}).Answer)
+	s.socket = testhelper.Serve(t, (&Server{RunRoot: dir, Patience: patience}).Answer)
 	if role != "" {
 		s.start(t, role)
 	}
@@ -128,7 +134,7 @@ func openFiles(t *testing.T) int {
 
 func TestTake(t *testing.T) {
 	for _, role := range []string{"stream", "late"} {
-		s := serve(t, role)
+		s := serve(t, role, patient)
 		for range 3 {
 			stream, err := Take(within(t, 5*time.Second), s.socket, id)
 			if err != nil {
@@ -153,7 +159,7 @@ func TestTake(t *testing.T) {
 
 // TestContainerComesLater than the question.
 func TestContainerComesLater(t *testing.T) {
-	s := serve(t, "")
+	s := serve(t, "", patient)
 	taken := make(chan error)
 	go func() {
 		stream, err := Take(within(t, 5*time.Second), s.socket, id)
@@ -186,7 +192,7 @@ func TestNothingToTake(t *testing.T) {
 		"the machine's init": {"", "1", "offers no stream"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			s := serve(t, tt.role)
+			s := serve(t, tt.role, impatient)
 			if tt.pid != "" || name == "half a pidfile" {
 				s.note(t, tt.pid)
 			}
@@ -206,23 +212,29 @@ func TestNothingToTake(t *testing.T) {
 
 // TestEndsWhileWaiting: nobody waits for what has ended.
 func TestEndsWhileWaiting(t *testing.T) {
-	s := serve(t, "nothing")
-	time.AfterFunc(50*time.Millisecond, func() { _ = s.init.Process.Kill(); _ = s.init.Wait() })
+	s := serve(t, "nothing", patient)
+	reaped := make(chan struct{})
+	time.AfterFunc(50*time.Millisecond, func() {
+		defer close(reaped)
+		_ = s.init.Process.Kill()
+		_ = s.init.Wait()
+	})
 	if _, err := Take(within(t, 5*time.Second), s.socket, id); err == nil || !strings.Contains(err.Error(), "has ended") {
 		t.Errorf("Take = %v", err)
 	}
+	<-reaped
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	if _, err := Take(ctx, s.socket, id); !errors.Is(err, context.Canceled) {
 		t.Errorf("Take after the end = %v", err)
 	}
-	if _, err := Take(within(t, 20*time.Millisecond), serve(t, "").socket, id); !errors.Is(err, context.DeadlineExceeded) {
+	if _, err := Take(within(t, 20*time.Millisecond), serve(t, "", impatient).socket, id); !errors.Is(err, context.DeadlineExceeded) {
 		t.Errorf("Take = %v", err)
 	}
 }
 
 func TestBadRequests(t *testing.T) {
-	s := serve(t, "stream")
+	s := serve(t, "stream", patient)
 	for _, bad := range []string{"", "../" + id[3:], strings.ToUpper(id), id[1:], id + "0"} {
 		if _, err := Take(t.Context(), s.socket, bad); err == nil || !strings.Contains(err.Error(), "not an id") {
 			t.Errorf("Take of %q = %v", bad, err)

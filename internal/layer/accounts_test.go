@@ -76,7 +76,7 @@ func TestPasswdRefused(t *testing.T) {
 	s.write(s.in(base, "etc/group"), "")
 	file, err := os.Open(s.at(s.in(base, "etc/passwd")))
 	s.check(err)
-	defer file.Close()
+	t.Cleanup(func() { file.Close() }) // after the servers
 	for name, tt := range map[string]struct{ socket, want string }{
 		"too long":       {testhelper.Serve(t, (&Server{Layers: s.dir}).Answer), "larger than 4 bytes"},
 		"no file":        {answer(t, nil, fine, nil), "cannot read"},

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"testing/synctest"
@@ -42,11 +43,13 @@ func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, t.TempDir())
 		y.session(1)
-		tries, failing := 0, true
+		tries := 0
+		var failing atomic.Bool
+		failing.Store(true)
 		y.sealer.step = func(step string) error {
 			if step == "compress" {
 				tries++
-				if failing {
+				if failing.Load() {
 					return syscall.EIO
 				}
 			}
@@ -63,7 +66,7 @@ func TestRetry(t *testing.T) {
 		if tries < 8 || tries > 20 {
 			t.Errorf("%d tries in ten hours", tries)
 		}
-		failing = false
+		failing.Store(false)
 		time.Sleep(2 * time.Hour)
 		synctest.Wait()
 		cancel()

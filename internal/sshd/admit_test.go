@@ -87,7 +87,6 @@ func TestOutcomes(t *testing.T) {
 	for word, visit := range map[string]func(f *fixture){
 		"noauth:1h": func(f *fixture) { f.tcp().Close() },
 		"authfail:1h": func(f *fixture) {
-			f.server.cfg.MaxAuthTries = 1
 			if _, _, err := f.login(wrong); err == nil {
 				f.t.Error("let in")
 			}
@@ -105,6 +104,9 @@ func TestOutcomes(t *testing.T) {
 				c.Policy = func() Policy { return refuseAll{} }
 				if strings.HasPrefix(word, "crash") {
 					c.Policy = func() Policy { return nil }
+				}
+				if strings.HasPrefix(word, "authfail") {
+					c.MaxAuthTries = 1
 				}
 				if strings.HasPrefix(word, "grace") {
 					c.LoginGraceTime = 50 * time.Millisecond

@@ -332,6 +332,7 @@ func TestHashesWaitForEachOther(t *testing.T) {
 			}()
 		}
 		time.Sleep(time.Minute)
+		synctest.Wait()
 		if first, fourth := took[0], took[3]; first < each*3/4 || first > each*5/4 || fourth < first+each/2 {
 			t.Errorf("one took %s, the fourth %s", first, fourth)
 		}

@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/sandtrap/sandtrap/internal/attach"
 )
@@ -134,8 +135,12 @@ grep -E '^(SigBlk|SigIgn|Umask)' /proc/self/status
 ulimit -Sn
 cut -d' ' -f19 /proc/self/stat
 pwd; env | grep -v -E '^(PWD|_|SHLVL|OLDPWD|SSH_TTY)=' | sort`
-	want := fmt.Sprintf("FD\nFD\nFD\nUmask:\t0022\nSigBlk:\t0000000000000000\nSigIgn:\t%016x\n1024\n0\n/\nHOME=/\nPATH=/usr/bin:/bin\n",
-		ignoredBelowGo(t))
+	priority, err := unix.Getpriority(unix.PRIO_PROCESS, 0) // 20 less the nice value
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := fmt.Sprintf("FD\nFD\nFD\nUmask:\t0022\nSigBlk:\t0000000000000000\nSigIgn:\t%016x\n1024\n%d\n/\nHOME=/\nPATH=/usr/bin:/bin\n",
+		ignoredBelowGo(t), 20-priority)
 	got := output(t, l, shell(script))
 	if text := regexp.MustCompile(`pipe:\[[0-9]+\]`).ReplaceAllString(got.stdout, "FD"); text != want {
 		t.Errorf("got %q (%s), want %q", text, got.stderr, want)

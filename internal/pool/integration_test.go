@@ -37,6 +37,7 @@ func env(name, fallback string) string {
 var (
 	socket = env("TEST_SOCKET", "/run/sandtrap-pods/podman.sock")
 	helper = env("TEST_HANDOVER", "/run/sandtrap-pods/handover.sock")
+	layers = env("TEST_LAYER", "/run/sandtrap-pods/layer.sock")
 	image  = env("TEST_IMAGE", "localhost/sandtrap-target-debian:latest")
 	base   = env("TEST_BASE", "localhost/sandtrap-base-debian:latest")
 )
@@ -70,7 +71,7 @@ func open(t *testing.T, change func(*Config)) *site {
 		change(&cfg)
 	}
 	s := &site{T: t, client: client, events: &sink{}}
-	s.pool = New(cfg, Real(client, helper, "/run/sandtrap-pods/layer.sock"), event.New(s.events), hclog.New(&hclog.LoggerOptions{Output: t.Output(), Level: hclog.Debug}))
+	s.pool = New(cfg, Real(client, helper, layers), event.New(s.events), hclog.New(&hclog.LoggerOptions{Output: t.Output(), Level: hclog.Debug}))
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() {

@@ -202,17 +202,26 @@ func (s *server) guess(ctx context.Context, source net.IP) (answered int64, gree
 	if strings.Contains(err.Error(), "unable to authenticate") { // all were answered
 		answered = made
 	}
-	return answered, string(hello.head) == "SSH-", err
+	return answered, hello.came(), err
 }
 
 // greeting keeps the first bytes that a server sends.
 type greeting struct {
 	net.Conn
-	head []byte // at most four
+	mu   sync.Mutex // guards head: who reads goes on for a moment after the handshake has failed
+	head []byte     // at most four
+}
+
+func (g *greeting) came() bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	return string(g.head) == "SSH-"
 }
 
 func (g *greeting) Read(p []byte) (int, error) {
 	n, err := g.Conn.Read(p)
+	g.mu.Lock()
+	defer g.mu.Unlock()
 	g.head = append(g.head, p[:min(max(n, 0), 4-len(g.head))]...)
 	return n, err
 }

@@ -261,7 +261,9 @@ func TestClientLeaves(t *testing.T) {
 		})
 	})
 	t.Run("when served", func(t *testing.T) {
-		inBubble(t, newFake(), func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+		f := newFake()
+		inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+			f.hang("create", true) // another one does not come
 			c, err := b.pool.take(b.Context())
 			if err != nil {
 				b.Fatal(err)

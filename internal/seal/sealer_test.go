@@ -43,12 +43,12 @@ func TestRetry(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		y := newYard(t, t.TempDir())
 		y.session(1)
-		tries := 0
+		var tries atomic.Int32
 		var failing atomic.Bool
 		failing.Store(true)
 		y.sealer.step = func(step string) error {
 			if step == "compress" {
-				tries++
+				tries.Add(1)
 				if failing.Load() {
 					return syscall.EIO
 				}
@@ -63,8 +63,8 @@ func TestRetry(t *testing.T) {
 		}()
 		time.Sleep(10 * time.Hour)
 		synctest.Wait()
-		if tries < 8 || tries > 20 {
-			t.Errorf("%d tries in ten hours", tries)
+		if n := tries.Load(); n < 8 || n > 20 {
+			t.Errorf("%d tries in ten hours", n)
 		}
 		failing.Store(false)
 		time.Sleep(2 * time.Hour)

@@ -157,9 +157,21 @@ func (b *bubble) take(ctx context.Context, c Claim) (*Lease, error) {
 // lease takes a target, which must work.
 func (b *bubble) lease(session string) *Lease {
 	b.Helper()
+	l := b.tryLease(session)
+	if l == nil {
+		b.FailNow()
+	}
+	return l
+}
+
+// tryLease is lease for other goroutines than the test's: it returns nil where lease ends
+// the test.
+func (b *bubble) tryLease(session string) *Lease {
+	b.Helper()
 	l, err := b.take(b.Context(), claim(session))
 	if err != nil {
-		b.Fatal(err)
+		b.Error(err)
+		return nil
 	}
 	b.held(l)
 	return l

@@ -118,14 +118,7 @@ func TestWaitersAreMadeFor(t *testing.T) {
 		f.delay("create", time.Second)
 		b.lease(sessionID(0))
 		for i := range 4 {
-			go func() {
-				l, err := b.take(b.Context(), claim(sessionID(1+i)))
-				if err != nil {
-					b.Error(err)
-					return
-				}
-				b.held(l)
-			}()
+			go b.tryLease(sessionID(1 + i))
 		}
 		b.rest(2500 * time.Millisecond)
 		if got := b.pool.Status(); got.Leased != 5 {

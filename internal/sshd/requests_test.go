@@ -3,6 +3,7 @@ package sshd
 import (
 	"fmt"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/crypto/ssh"
@@ -126,6 +127,7 @@ func TestX11Sink(t *testing.T) {
 		} else if i == 5 {
 			t.Fatalf("still display %q", p.Display)
 		}
+		time.Sleep(10 * time.Millisecond << i)
 	}
 }
 

@@ -50,6 +50,13 @@ func (f *fakePodman) Connect(context.Context, pool.Connection) (pool.Leader, err
 	return l, nil
 }
 
+// firstLeader is that of the first container. More may come meanwhile.
+func (f *fakePodman) firstLeader() *fakeLeader {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.leaders[0]
+}
+
 func (f *fakePodman) Rename(_ context.Context, id, name string) error {
 	f.mu.Lock()
 	defer f.mu.Unlock()

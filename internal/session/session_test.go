@@ -183,7 +183,7 @@ func TestTargetIsLost(t *testing.T) {
 		st.podman.exec = func(pool.Program) (pool.Stream, error) { return newStream(0, untilClosed), nil }
 		st.start(s, sshd.Program{Kind: sshd.Shell})
 		if lost {
-			_ = st.podman.leaders[0].Close()
+			_ = st.podman.firstLeader().Close()
 			if got := <-ends; got != "target lost" {
 				t.Errorf("ended with %q", got)
 			}

@@ -79,6 +79,11 @@ func TestContextEndsEverything(t *testing.T) {
 	if got := field(f.events.wait(t, event.ConnectionEnd, 1)[0], "reason"); got != "service stops" {
 		t.Errorf("connection ended with %q", got)
 	}
+	for end := time.Now().Add(patience); !f.server.Accepting(0); time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("it goes on accepting")
+		}
+	}
 	if c, err := net.Dial("tcp", f.addr); err == nil {
 		// The accept queue may have taken it; nobody answers.
 		if got := readAll(c); got != "" {

@@ -53,3 +53,16 @@ func oneLine(path string) string {
 	}
 	return strings.TrimSpace(string(text))
 }
+
+// ticksPerSecond is the unit of /proc/stat, USER_HZ.
+const ticksPerSecond = 100
+
+// busyTicks is how long the processors have worked, all together; see proc_stat(5).
+func busyTicks() int64 {
+	line, _, _ := strings.Cut(oneLine("/proc/stat"), "\n")
+	var user, nice, system, idle, wait, irq, softirq int64
+	if _, err := fmt.Sscanf(line, "cpu %d %d %d %d %d %d %d", &user, &nice, &system, &idle, &wait, &irq, &softirq); err != nil {
+		return 0 // everything is at rest
+	}
+	return user + nice + system + irq + softirq
+}

@@ -45,12 +45,12 @@ var (
 	whole = size{
 		rounds: 100, bursts: 10, bulkRounds: 5, memoryRounds: 3, fills: 3,
 		bulkBytes: 256 << 20, ptyBytes: 32 << 20, sustain: 30 * time.Second,
-		live: 200, liveRounds: 100, sessions: 1000, storms: 1, stormTime: 45 * time.Second, budget: 170 * time.Second,
+		live: 200, liveRounds: 100, sessions: 1000, storms: 1, stormTime: 45 * time.Second, budget: 300 * time.Second,
 	}
 	quick = size{
 		rounds: 12, bursts: 3, bulkRounds: 2, memoryRounds: 1, fills: 1,
 		bulkBytes: 64 << 20, ptyBytes: 8 << 20, sustain: 5 * time.Second,
-		live: 40, liveRounds: 30, sessions: 100, storms: 1, stormTime: 24 * time.Second, budget: 40 * time.Second,
+		live: 40, liveRounds: 30, sessions: 100, storms: 1, stormTime: 24 * time.Second, budget: 60 * time.Second,
 	}
 )
 

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"runtime"
 	"slices"
 	"time"
 )
@@ -10,8 +11,7 @@ import (
 // starts more than later ones.
 const warmUp = 2
 
-// gap follows each visit, so that what a server does after one (ending a
-// session, making a new target) is done and does not slow the next server.
+// gap is a pause in which a server can do what follows a visit.
 const gap = 100 * time.Millisecond
 
 // measureRounds visits every server once in each round, for a shell and for
@@ -54,11 +54,30 @@ func (b *bench) visit(ctx context.Context, s *server, keep bool) error {
 	if err := b.visitShell(ctx, s, keep); err != nil {
 		s.fail("shell", err)
 	}
-	if err := pause(ctx, gap); err != nil {
+	if err := comeToRest(ctx); err != nil {
 		return err
 	}
 	if err := b.visitExec(s, keep); err != nil {
 		s.fail("exec", err)
 	}
-	return pause(ctx, gap)
+	return comeToRest(ctx)
+}
+
+// comeToRest waits until the machine has been at rest for a gap, so that what a server does
+// after a visit (ending a session, making a new target) does not slow the next one, its
+// own or another's. On a machine that does not come to rest it waits two seconds.
+func comeToRest(ctx context.Context) error {
+	const rest = 0.1 // busy, of all processors
+	before := busyTicks()
+	for range 20 {
+		if err := pause(ctx, gap); err != nil {
+			return err
+		}
+		now := busyTicks()
+		if float64(now-before) <= rest*gap.Seconds()*ticksPerSecond*float64(runtime.NumCPU()) {
+			break
+		}
+		before = now
+	}
+	return nil
 }

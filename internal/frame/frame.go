@@ -43,6 +43,8 @@ const (
 // Bounds in bytes.
 const (
 	headerSize = 8
+	// HelloSize is how long a Hello is, with its header.
+	HelloSize = headerSize + 2
 	// MaxPayload bounds the payload of any frame; only Open needs so much.
 	MaxPayload = 512 << 10
 )

@@ -23,6 +23,9 @@ func FromLeader(src io.Reader) *Reader { return &Reader{src: src, valid: Type.to
 // FromFront returns a Reader of what a front end sends.
 func FromFront(src io.Reader) *Reader { return &Reader{src: src, valid: Type.toLeader} }
 
+// AfterHello returns a Reader of what a front end sends whose Hello was read before.
+func AfterHello(src io.Reader) *Reader { return &Reader{src: src, valid: Type.toLeader, hello: true} }
+
 // Next returns the next frame if all of it has arrived, and reports whether it
 // has. The first frame must be a Hello of this Version, and no other may be one.
 // An error wraps ErrMalformed. The payload is valid until Fill.

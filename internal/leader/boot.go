@@ -1,8 +1,11 @@
 package leader
 
 import (
+	"errors"
+	"io"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -11,15 +14,18 @@ import (
 // server. Without it programs would see what Go makes of it.
 const openFiles = 1024
 
+// greetFor is how long process 1 waits for a front end.
+const greetFor = 60 * time.Second
+
+var errNobody = errors.New("no front end came")
+
 // boot is process 1. Its arguments are those of the image's command:
 //
 //	LEADER [INIT [ARGUMENT...]] [-- COMMAND...]
 //
-// It starts the listener, which starts the worker, and becomes INIT once the front
-// end has the worker's stream. What each
-// COMMAND says, its arguments divided by blanks, the worker starts after the
-// login. Without an INIT, or when it cannot be executed, process 1 stays and
-// reaps.
+// It greets the front end, starts the listener, which starts the worker, and becomes
+// INIT. What each COMMAND says, its arguments divided by blanks, the worker starts after
+// the login. Without an INIT, or when it cannot be executed, process 1 stays and reaps.
 func boot(args []string) int {
 	t := newTitle(args)
 	args = keep(args)
@@ -39,21 +45,18 @@ func boot(args []string) int {
 		_ = syscall.Truncate(utmpPath, 0)
 	}
 	t.set("sshd: /usr/sbin/sshd [listener] 0 of 10-100 startups")
-	taken, err := offer()
+	s, err := offer()
+	if err != nil || nullStdio() != nil || greet(s, greetFor) != nil {
+		return 1
+	}
+	closeAll(frame.Descriptor) // the front end has its own
+	listener, err := startListener(args[0], commands, s)
 	if err != nil {
 		return 1
 	}
-	listener, err := startListener(args[0], commands)
-	if err != nil {
-		return 1
-	}
+	closeAll(int(s)) // now the worker alone has it
 	_ = createFile("/run/sshd.pid", []byte(itoa(listener)+"\n"), 0o644)
-	if nullStdio() != nil {
-		return 1
-	}
-	// Now the worker alone has the pipe.
-	_, _ = retry(func() (int, error) { return syscall.Read(taken, make([]byte, 1)) })
-	closeAll(taken, frame.Descriptor)
+	rehearse("")
 	if len(init) > 0 {
 		// As the kernel starts it.
 		_ = syscall.Exec(init[0], init, []string{"HOME=/", "TERM=linux"})
@@ -64,29 +67,36 @@ func boot(args []string) int {
 	return 1
 }
 
-// offer makes the leader's stream. Its one end is standard input from now on,
-// which the worker inherits, the other lies where the front end finds it: it takes
-// a copy, see pidfd_getfd(2). Standard output becomes a pipe that the worker closes
-// when that has happened; offer returns the end to wait at.
-func offer() (taken int, err error) {
+// offer makes the leader's stream and returns our end. The other lies where the front
+// end finds it: it takes a copy, see pidfd_getfd(2).
+func offer() (stream, error) {
 	pair, err := syscall.Socketpair(syscall.AF_UNIX, syscall.SOCK_STREAM|syscall.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return -1, err
 	}
-	defer closeAll(pair[:]...)
-	r, w, err := pipe()
-	if err != nil {
-		return -1, err
+	defer closeAll(pair[1])
+	return stream(pair[0]), syscall.Dup3(pair[1], frame.Descriptor, syscall.O_CLOEXEC)
+}
+
+// greet waits for the front end's Hello and answers it. It takes nothing of what comes
+// behind, which is the worker's.
+func greet(s stream, patience time.Duration) error {
+	in := frame.FromFront(io.LimitReader(s, frame.HelloSize))
+	for fds := []pollFd{{fd: int32(s), events: pollIn}}; ; {
+		if _, ok, err := in.Next(); ok || err != nil {
+			if err != nil {
+				return err
+			}
+			m := frame.HelloMessage{Version: frame.Version}
+			return s.send(frame.Frame{Type: frame.Hello, Payload: m.Encode()})
+		}
+		if n, err := poll(fds, int(patience/time.Millisecond)); n == 0 {
+			return errors.Join(errNobody, err)
+		}
+		if err := in.Fill(); err != nil {
+			return err
+		}
 	}
-	defer closeAll(w)
-	err = syscall.Dup3(pair[0], 0, 0)
-	if err == nil {
-		err = syscall.Dup3(w, 1, 0)
-	}
-	if err == nil {
-		err = syscall.Dup3(pair[1], frame.Descriptor, syscall.O_CLOEXEC)
-	}
-	return r, err
 }
 
 // keep copies strings that a title will be written over.

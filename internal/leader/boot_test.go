@@ -1,9 +1,12 @@
 package leader
 
 import (
+	"errors"
+	"io"
 	"net"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"syscall"
@@ -46,6 +49,20 @@ func testContainer() int {
 // login. args follow the leader's path.
 func container(t *testing.T, args ...string) *attach.Leader {
 	t.Helper()
+	l, err := attach.Connect(t.Context(), takeStream(t, boots(t, args...)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		l.Close()
+		<-l.Done()
+	})
+	return l
+}
+
+// boots starts the leader as process 1 and returns its id.
+func boots(t *testing.T, args ...string) int {
+	t.Helper()
 	if os.Getuid() != 0 {
 		t.Skip("needs root to make namespaces")
 	}
@@ -64,15 +81,7 @@ func container(t *testing.T, args ...string) *attach.Leader {
 		_ = cmd.Process.Kill() // takes all with it
 		_ = cmd.Wait()
 	})
-	l, err := attach.Connect(t.Context(), takeStream(t, cmd.Process.Pid))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		l.Close()
-		<-l.Done()
-	})
-	return l
+	return cmd.Process.Pid
 }
 
 // takeStream takes what process 1 offers, as the helper on the host does.
@@ -170,6 +179,103 @@ func TestBootInit(t *testing.T) {
 	if !strings.Contains(got.stdout, "HOME=/\nTERM=linux\n") || !strings.Contains(got.stdout, "\n3\n0\n") {
 		t.Errorf("got %q", got.stdout)
 	}
+}
+
+// Before the login the worker is next to nothing, and answers.
+func TestDoze(t *testing.T) {
+	boot := boots(t)
+	l, err := attach.Connect(t.Context(), takeStream(t, boot))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	worker := child(t, child(t, boot))
+	for range 3 {
+		if err := l.Ping(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := ownMemory(t, worker); got > 100 {
+		t.Errorf("%d kB in use", got)
+	}
+	enter(t, l, "root")
+	if got := ownMemory(t, worker); got < 200 {
+		t.Errorf("%d kB in use after the login: is process %d the worker?", got, worker)
+	}
+	if err := l.Ping(t.Context()); err != nil {
+		t.Error(err)
+	}
+}
+
+// A front end that leaves, or sends what is none of its business, is the end of the
+// worker whether that dozes or not.
+func TestDozeEnds(t *testing.T) {
+	for name, sent := range map[string]string{
+		"nothing":           "",
+		"another frame":     "Q\x00\x00\x00\x00\x00\x00\x00",
+		"half a ping":       "P\x00\x00",
+		"half another":      "L\x00",
+		"a login, no name":  "L\x00\x00\x00\x00\x00\x00\x00",
+		"ping of a channel": "P\x00\x00\x01\x00\x00\x00\x00",
+	} {
+		t.Run(name, func(t *testing.T) {
+			stream := takeStream(t, boots(t))
+			defer stream.Close()
+			hello := "H\x00\x00\x00\x00\x00\x00\x02\x00" + string(rune(frame.Version))
+			if _, err := stream.Write([]byte(hello + sent)); err != nil {
+				t.Fatal(err)
+			}
+			b := make([]byte, frame.HelloSize)
+			if _, err := io.ReadFull(stream, b); err != nil || string(b) != hello {
+				t.Fatalf("%q, %v", b, err)
+			}
+			if err := stream.CloseWrite(); err != nil {
+				t.Fatal(err)
+			}
+			_ = stream.SetReadDeadline(time.Now().Add(deadline))
+			if n, err := stream.Read(b); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+				t.Errorf("got %q, %v", b[:n], err)
+			}
+		})
+	}
+}
+
+// child is the only child of a process.
+func child(t *testing.T, pid int) int {
+	t.Helper()
+	lists, err := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/children") // of each thread
+	if err != nil {
+		t.Fatal(err)
+	}
+	var ids string
+	for _, path := range lists {
+		b, err := os.ReadFile(path)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		ids += string(b)
+	}
+	id, err := strconv.Atoi(strings.TrimSpace(ids))
+	if err != nil {
+		t.Fatalf("children of %d: %q", pid, ids)
+	}
+	return id
+}
+
+// ownMemory is the memory that a process has for itself, in kB; see RssAnon in proc(5).
+func ownMemory(t *testing.T, pid int) int {
+	t.Helper()
+	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(b), "RssAnon:")
+	f := strings.Fields(after)
+	kilobytes, err := strconv.Atoi(f[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return kilobytes
 }
 
 // The decoys are copies of a running Go program. Starting many shows whether one

@@ -53,8 +53,8 @@ func become(p *plan) {
 	sys(syscall.SYS_PRCTL, prSetName, uintptr(unsafe.Pointer(&p.name)), 0, 0)
 	if p.worker.path != 0 && sys(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0) == 0 {
 		sys(syscall.SYS_SETSID, 0, 0, 0, 0)
-		sys(syscall.SYS_EXECVE, p.worker.path, p.worker.argv, p.worker.env, 0)
-		sys(syscall.SYS_EXIT_GROUP, 1, 0, 0, 0)
+		shrink(p)
+		doze(p)
 	}
 	sys(syscall.SYS_SETSID, 0, 0, 0, 0)
 	ownFiles(p)
@@ -127,6 +127,34 @@ func shrink(p *plan) {
 		if e.to > high {
 			sys(syscall.SYS_MUNMAP, high, e.to-high, 0, 0)
 		}
+	}
+}
+
+// doze is the worker for as long as nobody has logged in: it answers pings. With
+// anything else that comes it becomes the worker, which reads that itself.
+//
+//go:nosplit
+//go:norace
+func doze(p *plan) {
+	sys(syscall.SYS_DUP3, p.stream, link, 0, 0)
+	sys(syscall.SYS_FCNTL, link, syscall.F_SETFD, 0, 0) // if that was its number already
+	sys(sysCloseRange, link+1, uintptr(^uint32(0)), 0, 0)
+	waiting := pollFd{fd: link, events: pollIn}
+	for {
+		sys(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&waiting)), 1, 0, 0)
+		var came [len(p.ping)]byte
+		n := sys(syscall.SYS_RECVFROM, link, uintptr(unsafe.Pointer(&came)), uintptr(len(came)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
+		switch {
+		case failed(n):
+			continue
+		case n == 0:
+			sys(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0)
+		case n != uintptr(len(came)) || came != p.ping:
+			sys(syscall.SYS_EXECVE, p.worker.path, p.worker.argv, p.worker.env, 0)
+			sys(syscall.SYS_EXIT_GROUP, 1, 0, 0, 0)
+		}
+		sys(syscall.SYS_RECVFROM, link, uintptr(unsafe.Pointer(&came)), uintptr(len(came)), syscall.MSG_WAITALL)
+		sys(syscall.SYS_SENDTO, link, uintptr(unsafe.Pointer(&p.pong)), uintptr(len(p.pong)), syscall.MSG_NOSIGNAL)
 	}
 }
 

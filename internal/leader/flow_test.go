@@ -263,28 +263,62 @@ func TestHangUp(t *testing.T) {
 	t.Error("the program was not hung up")
 }
 
-// Process 1 is let go with the hello.
-func TestTaken(t *testing.T) {
-	p := run(t)
-	if err := p.taken.SetReadDeadline(time.Now().Add(50 * time.Millisecond)); err != nil {
-		t.Fatal(err)
+// Process 1 waits for a front end, and not for ever. It leaves alone what comes behind
+// the Hello.
+func TestGreet(t *testing.T) {
+	hello := frame.HelloMessage{Version: frame.Version}
+	other := frame.HelloMessage{Version: frame.Version + 1}
+	wire := func(kind frame.Type, payload []byte) []byte {
+		f := frame.Frame{Type: kind, Payload: payload}
+		header, err := f.Header()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return append(header[:], payload...)
 	}
-	if _, err := p.taken.Read(make([]byte, 1)); !errors.Is(err, os.ErrDeadlineExceeded) {
-		t.Errorf("before the hello: %v", err)
-	}
-	p.greet(t)
-	_ = p.taken.SetReadDeadline(time.Now().Add(deadline))
-	if _, err := p.taken.Read(make([]byte, 1)); err != io.EOF {
-		t.Errorf("after the hello: %v", err)
-	}
-}
-
-// A worker that nobody wants ends, and with it what process 1 waits for.
-func TestNobodyComes(t *testing.T) {
-	p := run(t, "LEADER_TEST_PATIENCE=50ms")
-	select {
-	case <-p.gone:
-	case <-time.After(deadline):
-		t.Error("the worker waits for ever")
+	for name, test := range map[string]struct {
+		pieces [][]byte
+		left   string
+		err    error
+	}{
+		"hello":             {pieces: [][]byte{wire(frame.Hello, hello.Encode())}},
+		"in pieces":         {pieces: [][]byte{wire(frame.Hello, nil)[:3], wire(frame.Hello, hello.Encode())[3:]}},
+		"with a ping":       {pieces: [][]byte{append(wire(frame.Hello, hello.Encode()), wire(frame.Ping, nil)...)}, left: "P\x00\x00\x00\x00\x00\x00\x00"},
+		"another version":   {pieces: [][]byte{wire(frame.Hello, other.Encode())}, err: frame.ErrMalformed},
+		"another frame":     {pieces: [][]byte{wire(frame.Ping, nil)}, err: frame.ErrMalformed},
+		"longer than hello": {pieces: [][]byte{wire(frame.Hello, make([]byte, 4096))}, err: io.ErrUnexpectedEOF},
+		"nobody":            {err: errNobody},
+		"half":              {pieces: [][]byte{{'H'}}, err: errNobody},
+		"gone":              {pieces: [][]byte{nil}, err: io.ErrUnexpectedEOF},
+	} {
+		t.Run(name, func(t *testing.T) {
+			front, end := newStream(t)
+			defer end.Close()
+			defer front.Close()
+			got := make(chan error, 1)
+			go func() { got <- greet(stream(end.Fd()), 50*time.Millisecond) }()
+			for _, p := range test.pieces {
+				if p == nil {
+					front.Close()
+				} else if _, err := front.Write(p); err != nil {
+					t.Fatal(err)
+				}
+				pause()
+			}
+			if err := <-got; !errors.Is(err, test.err) {
+				t.Fatalf("got %v", err)
+			}
+			if test.err != nil {
+				return
+			}
+			b := make([]byte, 100)
+			if n, err := front.Read(b); err != nil || !bytes.Equal(b[:n], wire(frame.Hello, hello.Encode())) {
+				t.Errorf("answer %q, %v", b[:n], err)
+			}
+			front.Close()
+			if left, err := io.ReadAll(end); err != nil || string(left) != test.left {
+				t.Errorf("left %q, %v", left, err)
+			}
+		})
 	}
 }

@@ -40,13 +40,13 @@ func TestMain(m *testing.M) {
 	goleak.VerifyTestMain(m)
 }
 
-// testWorker is the worker, with root in place of "/" for what it writes.
+// testWorker is the worker, with root in place of "/" for what it writes, behind
+// process 1's part of the conversation.
 func testWorker(root string) int {
-	patience, err := time.ParseDuration(os.Getenv("LEADER_TEST_PATIENCE"))
-	if err != nil {
-		patience = time.Minute
+	if greet(link, time.Minute) != nil {
+		return 10
 	}
-	w := &worker{title: newTitle(os.Args), root: root, patience: patience}
+	w := &worker{title: newTitle(os.Args), root: root}
 	return w.process()
 }
 
@@ -55,7 +55,6 @@ type process struct {
 	*exec.Cmd
 	root   string
 	stream *net.UnixConn // the front end's end
-	taken  *os.File      // ends when the front end has said hello
 	gone   chan struct{} // closed when it has ended
 }
 
@@ -86,26 +85,20 @@ func run(t testing.TB, env ...string) *process {
 	t.Helper()
 	p := &process{root: newRoot(t), gone: make(chan struct{})}
 	front, leader := newStream(t)
-	r, taken, err := os.Pipe()
-	if err != nil {
-		t.Fatal(err)
-	}
-	p.stream, p.taken = front, r
+	p.stream = front
 	p.Cmd = exec.Command(os.Args[0], strings.Repeat("x", 100)) // room for a title
 	p.Env = append(append(os.Environ(), env...), roleEnv+"=worker:"+p.root)
-	p.Stdin, p.Stdout, p.Stderr = leader, taken, os.Stderr
+	p.ExtraFiles, p.Stderr = []*os.File{leader}, os.Stderr // at link
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
 	}
 	leader.Close()
-	taken.Close()
 	go func() {
 		defer close(p.gone)
 		_ = p.Wait()
 	}()
 	t.Cleanup(func() {
 		p.stream.Close()
-		r.Close()
 		select {
 		case <-p.gone:
 		case <-time.After(10 * time.Second):

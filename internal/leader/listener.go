@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"syscall"
 	"unsafe"
+
+	"github.com/sandtrap/sandtrap/internal/frame"
 )
 
 // A decoy is a process that is there to be seen and costs next to nothing: a copy
@@ -22,7 +24,10 @@ type plan struct {
 	drop  [128]extent // memory to give back
 	drops int
 
-	worker  program
+	worker  program // which is to be executed when somebody logs in
+	stream  uintptr // the worker's
+	ping    [8]byte // a frame, and the answer to it
+	pong    [8]byte
 	sockets [2]int // or -1
 	server  program
 	delay   syscall.Timespec // after which to become server, if not 0
@@ -159,14 +164,22 @@ func (p *planner) give(e extent) {
 }
 
 // startListener starts the decoy of the listening sshd, and through it the worker,
-// which inherits standard input and output.
-func startListener(leader string, commands []string) (int, error) {
+// whose stream is s.
+func startListener(leader string, commands []string, s stream) (int, error) {
 	p, err := newPlanner("sshd")
 	if err != nil {
 		return 0, err
 	}
 	defer p.close()
 	if p.worker, err = p.program(leader, []string{"/usr/sbin/sshd", "-R"}, workerEnv(commands)); err != nil {
+		return 0, err
+	}
+	p.stream = uintptr(s)
+	ping, pong := frame.Frame{Type: frame.Ping}, frame.Frame{Type: frame.Pong}
+	if p.ping, err = ping.Header(); err != nil {
+		return 0, err
+	}
+	if p.pong, err = pong.Header(); err != nil {
 		return 0, err
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}

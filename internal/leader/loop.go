@@ -1,7 +1,6 @@
 package leader
 
 import (
-	"errors"
 	"slices"
 	"syscall"
 	"time"
@@ -20,29 +19,21 @@ const stepBack = 1
 // breath is a pause for a kernel that lacks memory.
 const breath = 20 * time.Millisecond
 
-var errNobody = errors.New("no front end came")
-
 // run is the loop: it does what the front end asks for, and tells how programs
 // end. It ends with the link.
 func (w *worker) run() error {
 	for w.broken == nil {
 		timeout := -1
 		switch {
-		case !w.greeted:
-			timeout = int(w.patience / time.Millisecond)
 		case slices.ContainsFunc(w.order, func(c *channel) bool { return c.fresh }):
 			timeout = stepBack
 		case len(w.orphans) > 0:
 			timeout = orphanPeriod
 		}
 		w.watch()
-		n, err := poll(w.fds, timeout)
-		if err != nil {
+		if _, err := poll(w.fds, timeout); err != nil {
 			time.Sleep(breath)
 			continue
-		}
-		if n == 0 && !w.greeted {
-			return errNobody
 		}
 		w.enterRecords()
 		for i, c := range w.watched { // before an Open that needs their place

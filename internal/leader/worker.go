@@ -3,7 +3,6 @@ package leader
 import (
 	"errors"
 	"syscall"
-	"time"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
@@ -11,8 +10,8 @@ import (
 // maxChannels bounds the programs that run at once.
 const maxChannels = 32
 
-// greetFor is how long a worker waits for a front end.
-const greetFor = 60 * time.Second
+// link is the descriptor at which the worker has its stream.
+const link = 3
 
 // worker serves one link. It is one loop in one thread: loop.go has the loop, this
 // file what the front end asks for. The bytes of programs do not pass it.
@@ -22,11 +21,8 @@ type worker struct {
 	commands []string // to start after the login
 	decoys   bool     // false in tests, where nobody would end them
 	root     string   // in tests what stands for "/", as far as the leader has files of its own
-	patience time.Duration
 
 	in       *frame.Reader
-	greeted  bool  // the front end has said hello
-	waiting  int   // process 1 waits for the end of this pipe until then; -1 afterwards
 	broken   error // why nothing can be sent any more
 	login    *login
 	captured bool // what goes with the target was told
@@ -40,24 +36,19 @@ type worker struct {
 
 // newWorker returns the worker of a container.
 func newWorker(t *title) *worker {
-	return &worker{title: t, commands: workerCommands(), decoys: true, patience: greetFor}
+	return &worker{title: t, commands: workerCommands(), decoys: true}
 }
 
-// process is the worker as a process: the link is standard input, and standard
-// output a pipe that process 1 waits for. It returns an exit status.
+// process is the worker as a process, from the first frame after the Hello on, see
+// doze. It returns an exit status.
 func (w *worker) process() int {
-	const link, waiting = 3, 4
-	if syscall.Dup3(1, waiting, syscall.O_CLOEXEC) != nil || syscall.Dup3(0, link, syscall.O_CLOEXEC) != nil || nullStdio() != nil {
-		return 1
-	}
-	closeOnExec(waiting + 1)
+	closeOnExec(link)
 	limitFiles()
 	nameThreads("sshd")
 	w.title.set("sshd: [accepted]")
 	if syscall.Chdir("/") != nil {
 		return 1
 	}
-	w.waiting = waiting
 	w.serve(link)
 	return 0
 }
@@ -74,14 +65,14 @@ func nameThreads(name string) {
 	}
 }
 
-// serve serves the link until it ends, and hangs up all programs.
-func (w *worker) serve(link int) {
-	w.stream = stream(link)
-	w.in = frame.FromFront(w.stream)
+// serve serves a stream until it ends, and hangs up all programs.
+func (w *worker) serve(s stream) {
+	w.stream = s
+	w.in = frame.AfterHello(s)
 	w.channels = map[uint16]*channel{}
 	_ = w.run()
 	w.hangUp()
-	closeAll(w.waiting, link)
+	closeAll(int(s))
 }
 
 // send sends a frame. After an error the loop ends.
@@ -94,8 +85,6 @@ func (w *worker) send(t frame.Type, channel uint16, payload []byte) {
 // handle handles one frame. It never waits for a program.
 func (w *worker) handle(f frame.Frame) error {
 	switch f.Type {
-	case frame.Hello:
-		return w.greet()
 	case frame.Ping:
 		w.send(frame.Pong, 0, nil)
 		return nil
@@ -120,16 +109,5 @@ func (w *worker) handle(f frame.Frame) error {
 	default:
 		return errors.Join(frame.ErrMalformed, errors.New("not for a leader"))
 	}
-	return nil
-}
-
-// greet answers the front end's hello and lets process 1 go on.
-func (w *worker) greet() error {
-	defer rehearse(w.root)
-	w.greeted = true
-	closeAll(w.waiting)
-	w.waiting = -1
-	m := frame.HelloMessage{Version: frame.Version}
-	w.send(frame.Hello, 0, m.Encode())
 	return nil
 }

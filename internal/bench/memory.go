@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -20,6 +21,7 @@ const (
 type footprint struct {
 	programs int64 // RssAnon of conmon and all processes of the containers
 	services int64 // RssAnon of sandtrap and of Podman's service
+	everyone int64 // RssAnon of all that runs but this program
 	frontEnd process
 	held     int64 // the kernel's, for the whole machine
 	cache    int64
@@ -49,7 +51,36 @@ func (b *bench) measureMemory(ctx context.Context) error {
 		if err := b.measureHeld(ctx, many); err != nil {
 			return err
 		}
+		if err := b.service.waitReady(ctx, readyMany); err != nil {
+			return err
+		}
+		for _, s := range b.servers[1:] {
+			if err := s.measureHeld(ctx, b.samples); err != nil {
+				return err
+			}
+		}
 	}
+	return nil
+}
+
+// measureHeld opens sessions and keeps them at their prompts. What the machine has
+// less is theirs.
+func (s *server) measureHeld(ctx context.Context, to *samples) error {
+	idle, err := look(ctx)
+	if err != nil {
+		return err
+	}
+	connections := s.openShells(liveHeld, 2)
+	defer closeAll(connections)
+	if err := comeToRest(ctx); err != nil {
+		return err
+	}
+	busy, err := look(ctx)
+	if err != nil {
+		return err
+	}
+	more := busy.less(idle)
+	to.add(liveMemory, s.name, megabytes(more.everyone+more.held, len(connections)))
 	return nil
 }
 
@@ -149,6 +180,11 @@ func look(ctx context.Context) (footprint, error) {
 	if err != nil {
 		return f, err
 	}
+	for pid, p := range all {
+		if pid != os.Getpid() {
+			f.everyone += p.anonymous
+		}
+	}
 	front, err := mainPID(ctx, unit)
 	if err != nil {
 		return f, err
@@ -174,7 +210,10 @@ func look(ctx context.Context) (footprint, error) {
 }
 
 func (f footprint) less(o footprint) footprint {
-	return footprint{programs: f.programs - o.programs, services: f.services - o.services, held: f.held - o.held, cache: f.cache - o.cache}
+	return footprint{
+		programs: f.programs - o.programs, services: f.services - o.services, everyone: f.everyone - o.everyone,
+		held: f.held - o.held, cache: f.cache - o.cache,
+	}
 }
 
 // megabytes is the share of one of n, in units of 10^6 bytes.

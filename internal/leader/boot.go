@@ -56,6 +56,7 @@ func boot(args []string) int {
 	}
 	closeAll(int(s)) // now the worker alone has it
 	_ = createFile("/run/sshd.pid", []byte(itoa(listener)+"\n"), 0o644)
+	openRoot()
 	rehearse("")
 	if len(init) > 0 {
 		// As the kernel starts it.
@@ -106,6 +107,16 @@ func keep(list []string) []string {
 		kept[i] = strings.Clone(s)
 	}
 	return kept
+}
+
+// openRoot gives "/" the mode that it has on every machine, where Podman made it as it
+// does: an image cannot say.
+func openRoot() {
+	const podmans, usual = 0o555, 0o755
+	var st syscall.Stat_t
+	if syscall.Stat("/", &st) == nil && st.Mode&0o7777 == podmans {
+		_ = syscall.Chmod("/", usual)
+	}
 }
 
 // limitFiles sets the limit that programs inherit. Go has raised it already.

@@ -5,12 +5,13 @@
 //
 // One binary has two roles:
 //
-//   - process 1 of the container starts the other processes and becomes the
-//     image's own init (boot.go, listener.go);
+//   - process 1 of the container greets the front end, starts the other processes and
+//     becomes the image's own init (boot.go, listener.go);
 //   - the worker serves one link and runs its programs (worker.go, loop.go).
 //
-// It waits in every warm target, so it is small: it uses package syscall where
-// os, net, fmt and their like would each cost memory.
+// Until somebody logs in the worker dozes, without a Go runtime (decoy.go): that is what
+// waits in every warm target. The package uses syscall where os, net, fmt and their like
+// would each cost memory and time at a start.
 package leader
 
 import "syscall"

@@ -10,8 +10,9 @@ import (
 )
 
 // commandDelay is how long the commands of the image wait after the login, so
-// that they do not compete with the prompt.
-const commandDelay = 100 * time.Millisecond
+// that they do not compete with the prompt: often the front end tells of the login
+// before the client may know.
+const commandDelay = 200 * time.Millisecond
 
 // login is who has logged in.
 type login struct {

@@ -145,9 +145,9 @@ func doze(p *plan) {
 		var came [len(p.ping)]byte
 		n := sys(syscall.SYS_RECVFROM, link, uintptr(unsafe.Pointer(&came)), uintptr(len(came)), syscall.MSG_PEEK|syscall.MSG_DONTWAIT)
 		switch {
-		case failed(n):
+		case -n == uintptr(syscall.EAGAIN) || -n == uintptr(syscall.EINTR):
 			continue
-		case n == 0:
+		case n == 0 || failed(n): // the front end is gone
 			sys(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0)
 		case n != uintptr(len(came)) || came != p.ping:
 			sys(syscall.SYS_EXECVE, p.worker.path, p.worker.argv, p.worker.env, 0)

@@ -56,6 +56,7 @@ var (
 
 	fillTime    = &figure{name: "20 ready from an idle start", unit: "s", targets: []target{{medianAtMost, "", 1}}}
 	fillService = &figure{name: "  from the service's start", unit: "s"}
+	aloneRate   = &figure{name: "containers made and removed in a second", unit: "", subject: alone}
 	leaseWait   = &figure{name: "10 sessions/s, 16 ready: lease wait", unit: "ms", targets: []target{{worstAtMost, "", 50}}}
 	leaseStatus = &figure{name: "  auth ok to status of exec true", unit: "ms"}
 	leaseLost   = &figure{name: "  sessions not served", unit: "", targets: []target{{worstAtMost, "", 0}}}
@@ -86,13 +87,14 @@ const (
 	manyLive = "many live"
 	before   = "before"
 	after    = "after"
+	alone    = "podman" // without SandTrap
 )
 
 // allFigures is the order of the table.
 var allFigures = []*figure{
 	loginTime, authToPrompt, connectPrompt, execStatus, authToStatus, furtherExec, echo, burstPrompt, down, up, ptyOut,
 	readyMemory, readyPrograms, readyKernel, readyCaches, liveMemory, livePrograms, liveKernel, liveCaches, liveServices,
-	restMemory, restWhole, fillTime, fillService, leaseWait, leaseStatus, leaseLost,
+	restMemory, restWhole, fillTime, fillService, aloneRate, leaseWait, leaseStatus, leaseLost,
 	crowd.answers, crowd.server, crowd.guess, crowd.refused, crowd.lost, crowd.login,
 	throng.answers, throng.server, throng.guess, throng.refused, throng.lost, throng.login,
 	liveExec, liveFirst,

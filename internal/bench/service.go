@@ -13,7 +13,9 @@ const (
 	unit      = "sandtrap.service"
 	podmanAPI = "sandtrap-podman.service"
 	podmanURL = "unix:///run/sandtrap-pods/podman.sock"
-	dropIn    = "/etc/sandtrap/conf.d/95-bench.yaml"
+	// targetImage is what targets are made of.
+	targetImage = "localhost/sandtrap-target-debian:latest"
+	dropIn      = "/etc/sandtrap/conf.d/95-bench.yaml"
 	// starting bounds how long the service may take until its targets are ready.
 	starting = 2 * time.Minute
 )

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -18,7 +19,7 @@ import (
 func (b *bench) measureAlone(ctx context.Context) error {
 	p := newAPI()
 	defer p.client.CloseIdleConnections()
-	var mu sync.Mutex
+	var mu sync.Mutex // guards made and failed
 	var made []string
 	var failed error
 	begin := time.Now()
@@ -26,8 +27,9 @@ func (b *bench) measureAlone(ctx context.Context) error {
 		id, err := p.run(ctx)
 		mu.Lock()
 		defer mu.Unlock()
-		if made = append(made, id); err != nil {
-			failed = err
+		failed = errors.Join(failed, err)
+		if id != "" {
+			made = append(made, id)
 		}
 	})
 	ready := time.Since(begin)
@@ -36,14 +38,14 @@ func (b *bench) measureAlone(ctx context.Context) error {
 		id := made[0]
 		made = made[1:]
 		mu.Unlock()
-		if err := p.remove(ctx, id); err != nil {
-			mu.Lock()
-			defer mu.Unlock()
-			failed = err
-		}
+		err := p.remove(ctx, id)
+		mu.Lock()
+		defer mu.Unlock()
+		failed = errors.Join(failed, err)
 	})
-	if failed != nil {
-		return failed
+	if failed != nil { // not ours to mend, and no reason to measure nothing else
+		progress("podman alone: %v", failed)
+		return ctx.Err()
 	}
 	b.samples.add(fillTime, alone, ready.Seconds())
 	b.samples.add(aloneRate, alone, filled/time.Since(begin).Seconds())

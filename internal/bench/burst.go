@@ -18,7 +18,7 @@ func (b *bench) measureBurst(ctx context.Context) error {
 	for round := range 1 + b.size.bursts {
 		for _, s := range b.order(round) {
 			b.burst(s, round > 0)
-			if err := pause(ctx, 10*gap); err != nil {
+			if err := comeToRest(ctx); err != nil {
 				return err
 			}
 		}

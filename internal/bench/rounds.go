@@ -65,11 +65,11 @@ func (b *bench) visit(ctx context.Context, s *server, keep bool) error {
 
 // comeToRest waits until the machine has been at rest for a gap, so that what a server does
 // after a visit (ending a session, making a new target) does not slow the next one, its
-// own or another's. On a machine that does not come to rest it waits two seconds.
+// own or another's. On a machine that does not come to rest it waits ten seconds.
 func comeToRest(ctx context.Context) error {
 	const rest = 0.1 // busy, of all processors
 	before := busyTicks()
-	for range 20 {
+	for range 100 {
 		if err := pause(ctx, gap); err != nil {
 			return err
 		}

@@ -24,8 +24,8 @@ var errNobody = errors.New("no front end came")
 //	LEADER [INIT [ARGUMENT...]] [-- COMMAND...]
 //
 // It greets the front end, starts the listener, which starts the worker, and becomes
-// INIT. What each COMMAND says, its arguments divided by blanks, the worker starts after
-// the login. Without an INIT, or when it cannot be executed, process 1 stays and reaps.
+// INIT. What each COMMAND says, its arguments divided by blanks, runs after the login.
+// Without an INIT, or when it cannot be executed, process 1 stays and reaps.
 func boot(args []string) int {
 	t := newTitle(args)
 	args = keep(args)
@@ -50,11 +50,20 @@ func boot(args []string) int {
 		return 1
 	}
 	closeAll(frame.Descriptor) // the front end has its own
-	listener, err := startListener(args[0], commands, s)
+	closed, gate, err := pipe()
 	if err != nil {
 		return 1
 	}
-	closeAll(int(s)) // now the worker alone has it
+	listener, err := startListener(args[0], s, gate)
+	if err != nil {
+		return 1
+	}
+	closeAll(int(s), gate) // now the worker alone has them
+	for _, c := range commands {
+		t.set(c)
+		startLater(strings.Fields(c), closed)
+	}
+	closeAll(closed)
 	_ = createFile("/run/sshd.pid", []byte(itoa(listener)+"\n"), 0o644)
 	openRoot()
 	rehearse("")
@@ -148,28 +157,10 @@ func createFile(path string, content []byte, mode uint32) error {
 	return writeAll(fd, content)
 }
 
-// commandEnv is the name under which the worker finds its commands.
-const commandEnv = "SSHD_OPTS="
-
 // workerEnv is the worker's environment. With one processor the runtime goes to
 // sleep as soon as the loop waits; with two its monitor would look around every 0.1 ms
 // for some milliseconds more, just when a shell starts. GOGC has what memory there is
 // used again soon, and the rest is room for a long title.
-func workerEnv(commands []string) []string {
-	env := []string{"GOMAXPROCS=1", "GOGC=25"}
-	for _, c := range commands {
-		env = append(env, commandEnv+c)
-	}
-	return append(env, "_="+strings.Repeat(" ", 512))
-}
-
-// workerCommands is what workerEnv was given.
-func workerCommands() []string {
-	var commands []string
-	for _, e := range syscall.Environ() {
-		if c, ok := strings.CutPrefix(e, commandEnv); ok {
-			commands = append(commands, strings.Clone(c))
-		}
-	}
-	return commands
+func workerEnv() []string {
+	return []string{"GOMAXPROCS=1", "GOGC=25", "_=" + strings.Repeat(" ", 512)}
 }

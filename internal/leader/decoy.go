@@ -58,19 +58,28 @@ func become(p *plan) {
 	}
 	sys(syscall.SYS_SETSID, 0, 0, 0, 0)
 	ownFiles(p)
-	if p.delay.Nsec != 0 {
-		// The child of one that is gone is init's.
-		if sys(syscall.SYS_CLONE, uintptr(syscall.SIGCHLD), 0, 0, 0) != 0 {
-			sys(syscall.SYS_EXIT_GROUP, 0, 0, 0, 0)
-		}
-		sys(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.delay)), 0, 0, 0)
-		sys(syscall.SYS_EXECVE, p.server.path, p.server.argv, p.server.env, 0)
-		sys(syscall.SYS_EXIT_GROUP, 1, 0, 0, 0)
+	shrink(p)
+	if p.delay.Sec != 0 {
+		linger(p)
 	}
 	// Who is dead needs no burial.
 	sys(syscall.SYS_RT_SIGACTION, uintptr(syscall.SIGCHLD), uintptr(unsafe.Pointer(&p.ignore)), 0, 8)
-	shrink(p)
 	serve(p)
+}
+
+// linger waits until the worker opens the gate, which is the only socket, and for a
+// while more, and becomes the server.
+//
+//go:nosplit
+//go:norace
+func linger(p *plan) {
+	var b byte
+	gate := uintptr(p.polled[0].fd)
+	for -sys(syscall.SYS_READ, gate, uintptr(unsafe.Pointer(&b)), 1, 0) == uintptr(syscall.EINTR) {
+	}
+	sys(syscall.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&p.delay)), 0, 0, 0)
+	sys(syscall.SYS_EXECVE, p.server.path, p.server.argv, p.server.env, 0)
+	sys(syscall.SYS_EXIT_GROUP, 1, 0, 0, 0)
 }
 
 // ownFiles arranges descriptors as sshd has them: nothing at 0, 1 and 2, the
@@ -136,9 +145,11 @@ func shrink(p *plan) {
 //go:nosplit
 //go:norace
 func doze(p *plan) {
-	sys(syscall.SYS_DUP3, p.stream, link, 0, 0)
-	sys(syscall.SYS_FCNTL, link, syscall.F_SETFD, 0, 0) // if that was its number already
-	sys(sysCloseRange, link+1, uintptr(^uint32(0)), 0, 0)
+	stream := sys(syscall.SYS_FCNTL, p.stream, fDupfdCloexec, 16, 0) // out of the way
+	gate := sys(syscall.SYS_FCNTL, p.gate, fDupfdCloexec, 16, 0)
+	sys(syscall.SYS_DUP3, stream, link, 0, 0)
+	sys(syscall.SYS_DUP3, gate, loginGate, 0, 0)
+	sys(sysCloseRange, loginGate+1, uintptr(^uint32(0)), 0, 0)
 	waiting := pollFd{fd: link, events: pollIn}
 	for {
 		sys(syscall.SYS_PPOLL, uintptr(unsafe.Pointer(&waiting)), 1, 0, 0)

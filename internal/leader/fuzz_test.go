@@ -63,7 +63,7 @@ func newTestWorker(t testing.TB) *worker {
 		defer close(heard)
 		_, _ = io.Copy(io.Discard, front)
 	}()
-	w := &worker{title: &title{}, channels: map[uint16]*channel{}, root: t.TempDir()}
+	w := &worker{title: &title{}, gate: -1, channels: map[uint16]*channel{}, root: t.TempDir()}
 	w.stream = stream(leader.Fd())
 	w.login = &login{account: account{name: "tester", uid: uint32(os.Getuid())}, records: newRecords(w.root, ""), monitor: os.Getpid()}
 	t.Cleanup(func() {

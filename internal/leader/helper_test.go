@@ -46,7 +46,7 @@ func testWorker(root string) int {
 	if greet(link, time.Minute) != nil {
 		return 10
 	}
-	w := &worker{title: newTitle(os.Args), root: root}
+	w := &worker{title: newTitle(os.Args), gate: -1, root: root}
 	return w.process()
 }
 

@@ -2,7 +2,9 @@ package leader
 
 import (
 	"runtime"
+	"strings"
 	"syscall"
+	"time"
 	"unsafe"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
@@ -11,8 +13,8 @@ import (
 // A decoy is a process that is there to be seen and costs next to nothing: a copy
 // of this one, made by clone(2), that gives back nearly all of its memory. There
 // is one for the listening sshd, which is the worker's parent and has the real
-// sshd serve whoever connects from inside, and one for the "[priv]" process of an
-// account other than root.
+// sshd serve whoever connects from inside, one for each command that waits for a login,
+// and one for the "[priv]" process of an account other than root.
 //
 // After clone the copy has one thread and a Go runtime that cannot run. So all it
 // executes is here: functions marked nosplit, which never call into the runtime,
@@ -25,12 +27,13 @@ type plan struct {
 	drops int
 
 	worker  program // which is to be executed when somebody logs in
-	stream  uintptr // the worker's
+	stream  uintptr // the worker's, and what it closes at the login
+	gate    uintptr
 	ping    [8]byte // a frame, and the answer to it
 	pong    [8]byte
 	sockets [2]int // or -1
 	server  program
-	delay   syscall.Timespec // after which to become server, if not 0
+	delay   syscall.Timespec // how long after the login to become server, if not 0
 	name    [16]byte         // of the thread, see PR_SET_NAME in prctl(2)
 
 	// Used by the decoy.
@@ -164,17 +167,17 @@ func (p *planner) give(e extent) {
 }
 
 // startListener starts the decoy of the listening sshd, and through it the worker,
-// whose stream is s.
-func startListener(leader string, commands []string, s stream) (int, error) {
+// whose stream is s, and which closes gate at the login.
+func startListener(leader string, s stream, gate int) (int, error) {
 	p, err := newPlanner("sshd")
 	if err != nil {
 		return 0, err
 	}
 	defer p.close()
-	if p.worker, err = p.program(leader, []string{"/usr/sbin/sshd", "-R"}, workerEnv(commands)); err != nil {
+	if p.worker, err = p.program(leader, []string{"/usr/sbin/sshd", "-R"}, workerEnv()); err != nil {
 		return 0, err
 	}
-	p.stream = uintptr(s)
+	p.stream, p.gate = uintptr(s), uintptr(gate)
 	ping, pong := frame.Frame{Type: frame.Ping}, frame.Frame{Type: frame.Pong}
 	if p.ping, err = ping.Header(); err != nil {
 		return 0, err
@@ -189,6 +192,31 @@ func startListener(leader string, commands []string, s stream) (int, error) {
 	p.sockets = [2]int{listen4(), listen6()}
 	defer closeAll(p.sockets[:]...)
 	return p.clone(uintptr(syscall.SIGCHLD))
+}
+
+// commandDelay is how long the commands of the image wait after the login, so that they
+// do not compete with prompts. The front end often tells of a login before the client may
+// know.
+const commandDelay = time.Second
+
+// startLater starts a command some time after the other end of gate is closed. Until then
+// a decoy stands for it, with the title of the caller.
+func startLater(argv []string, gate int) {
+	if len(argv) == 0 {
+		return
+	}
+	p, err := newPlanner(argv[0][strings.LastIndexByte(argv[0], '/')+1:])
+	if err != nil {
+		return
+	}
+	defer p.close()
+	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
+	if p.server, err = p.program(argv[0], argv, env); err != nil {
+		return
+	}
+	p.sockets[0] = gate
+	p.delay = syscall.NsecToTimespec(int64(commandDelay))
+	_, _ = p.clone(uintptr(syscall.SIGCHLD))
 }
 
 // startPrivileged starts the decoy of the process that would keep root's rights

@@ -4,15 +4,9 @@ import (
 	"errors"
 	"strings"
 	"syscall"
-	"time"
 
 	"github.com/sandtrap/sandtrap/internal/frame"
 )
-
-// commandDelay is how long the commands of the image wait after the login, so
-// that they do not compete with the prompt: often the front end tells of the login
-// before the client may know.
-const commandDelay = 200 * time.Millisecond
 
 // login is who has logged in.
 type login struct {
@@ -47,9 +41,8 @@ func (w *worker) logIn(payload []byte) error {
 
 // enter becomes the account of a login. What needs root is done before.
 func (w *worker) enter(l *login) error {
-	if w.decoys {
-		w.startCommands()
-	}
+	closeAll(w.gate)
+	w.gate = -1
 	refreshMotd(w.root)
 	l.environment = readEnvironment(w.root, l.home)
 	w.title.set("sshd: " + l.name + " [priv]")
@@ -109,31 +102,4 @@ func (w *worker) showTitle(starting *channel) {
 		name = strings.Join(ttys, ",")
 	}
 	w.title.set("sshd: " + w.login.name + "@" + name)
-}
-
-// startCommands starts the commands of the image. Until then their processes have
-// their titles already.
-func (w *worker) startCommands() {
-	for _, c := range w.commands {
-		if argv := strings.Fields(c); len(argv) > 0 {
-			w.title.set(c)
-			_ = startLater(argv)
-		}
-	}
-}
-
-// startLater starts a command in a while, as a child of init.
-func startLater(argv []string) error {
-	p, err := newPlanner(argv[0][strings.LastIndexByte(argv[0], '/')+1:])
-	if err != nil {
-		return err
-	}
-	defer p.close()
-	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
-	if p.server, err = p.program(argv[0], argv, env); err != nil {
-		return err
-	}
-	p.delay = syscall.NsecToTimespec(int64(commandDelay))
-	_, err = p.clone(uintptr(syscall.SIGCHLD) | syscall.CLONE_PARENT)
-	return err
 }

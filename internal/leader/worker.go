@@ -10,17 +10,20 @@ import (
 // maxChannels bounds the programs that run at once.
 const maxChannels = 32
 
-// link is the descriptor at which the worker has its stream.
-const link = 3
+// The worker's descriptors.
+const (
+	link      = 3 // its stream
+	loginGate = 4 // what the commands of the image wait for
+)
 
 // worker serves one link. It is one loop in one thread: loop.go has the loop, this
 // file what the front end asks for. The bytes of programs do not pass it.
 type worker struct {
-	stream   stream
-	title    *title
-	commands []string // to start after the login
-	decoys   bool     // false in tests, where nobody would end them
-	root     string   // in tests what stands for "/", as far as the leader has files of its own
+	stream stream
+	title  *title
+	gate   int    // to close at the login, or -1
+	decoys bool   // false in tests, where nobody would end them
+	root   string // in tests what stands for "/", as far as the leader has files of its own
 
 	in       *frame.Reader
 	broken   error // why nothing can be sent any more
@@ -36,7 +39,7 @@ type worker struct {
 
 // newWorker returns the worker of a container.
 func newWorker(t *title) *worker {
-	return &worker{title: t, commands: workerCommands(), decoys: true}
+	return &worker{title: t, gate: loginGate, decoys: true}
 }
 
 // process is the worker as a process, from the first frame after the Hello on, see
@@ -72,7 +75,7 @@ func (w *worker) serve(s stream) {
 	w.channels = map[uint16]*channel{}
 	_ = w.run()
 	w.hangUp()
-	closeAll(int(s))
+	closeAll(int(s), w.gate)
 }
 
 // send sends a frame. After an error the loop ends.

@@ -53,7 +53,12 @@ func TestHoneytokenIsAnEvent(t *testing.T) {
 func TestHoneytokenKey(t *testing.T) {
 	key := testKey(t, "k")
 	f := listen(t, func(c *Config) { c.Policy = func() Policy { return marks(true) } })
-	if _, _, err := f.login(clientConfig("root", ssh.PublicKeys(key))); err != nil {
+	client, _, err := f.login(clientConfig("root", ssh.PublicKeys(key)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The reply to a request proves that the session is open.
+	if _, _, err := client.SendRequest("x", true, nil); err != nil {
 		t.Fatal(err)
 	}
 	found := f.events.wait(t, event.HoneytokenUse, 2)

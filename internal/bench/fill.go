@@ -23,6 +23,12 @@ func (b *bench) measureFill(ctx context.Context) error {
 		if err := b.service.waitReady(ctx, 0); err != nil { // the old ones are gone
 			return err
 		}
+		if err := b.measureAlone(ctx); err != nil {
+			return err
+		}
+		if err := comeToRest(ctx); err != nil {
+			return err
+		}
 		start, err := markEvents(eventsDir)
 		if err != nil {
 			return err
@@ -46,28 +52,8 @@ func (b *bench) measureFill(ctx context.Context) error {
 		if err := pause(ctx, 2*time.Second); err != nil {
 			return err
 		}
-		if err := b.withoutService(ctx, b.measureAlone); err != nil {
-			return err
-		}
 	}
 	return nil
-}
-
-// withoutService stops the service meanwhile.
-func (b *bench) withoutService(ctx context.Context, measure func(context.Context) error) error {
-	if err := systemctl(ctx, "stop", unit); err != nil {
-		return err
-	}
-	if err := b.service.waitReady(ctx, 0); err != nil { // the old ones are gone
-		return err
-	}
-	if err := measure(ctx); err != nil {
-		return err
-	}
-	if err := systemctl(ctx, "start", unit); err != nil {
-		return err
-	}
-	return b.service.waitReady(ctx, filled)
 }
 
 // waitWarm waits for the events of as many targets as are to be ready.

@@ -49,15 +49,7 @@ func testContainer() int {
 // login. args follow the leader's path.
 func container(t *testing.T, args ...string) *attach.Leader {
 	t.Helper()
-	l, err := attach.Connect(t.Context(), takeStream(t, boots(t, args...)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		l.Close()
-		<-l.Done()
-	})
-	return l
+	return connect(t, takeStream(t, boots(t, args...)))
 }
 
 // boots starts the leader as process 1 and returns its id.
@@ -184,11 +176,7 @@ func TestBootInit(t *testing.T) {
 // Before the login the worker is next to nothing, and answers.
 func TestDoze(t *testing.T) {
 	boot := boots(t)
-	l, err := attach.Connect(t.Context(), takeStream(t, boot))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
+	l := connect(t, takeStream(t, boot))
 	worker := child(t, child(t, boot))
 	for range 3 {
 		if err := l.Ping(t.Context()); err != nil {

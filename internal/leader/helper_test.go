@@ -81,13 +81,13 @@ func unixConn(t testing.TB, fd int) *net.UnixConn {
 }
 
 // run starts a worker with its own /etc, in which the tests' account is "tester".
-func run(t testing.TB, env ...string) *process {
+func run(t testing.TB) *process {
 	t.Helper()
 	p := &process{root: newRoot(t), gone: make(chan struct{})}
 	front, leader := newStream(t)
 	p.stream = front
 	p.Cmd = exec.Command(os.Args[0], strings.Repeat("x", 100)) // room for a title
-	p.Env = append(append(os.Environ(), env...), roleEnv+"=worker:"+p.root)
+	p.Env = append(os.Environ(), roleEnv+"=worker:"+p.root)
 	p.ExtraFiles, p.Stderr = []*os.File{leader}, os.Stderr // at link
 	if err := p.Start(); err != nil {
 		t.Fatal(err)
@@ -151,7 +151,13 @@ func (p *process) connect(t testing.TB) *attach.Leader {
 
 func (p *process) greet(t testing.TB) *attach.Leader {
 	t.Helper()
-	l, err := attach.Connect(t.Context(), p.stream)
+	return connect(t, p.stream)
+}
+
+// connect is the front end of a leader that has answered.
+func connect(t testing.TB, stream *net.UnixConn) *attach.Leader {
+	t.Helper()
+	l, err := attach.Connect(t.Context(), stream)
 	if err != nil {
 		t.Fatal(err)
 	}

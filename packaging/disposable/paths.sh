@@ -14,27 +14,28 @@ die() {
 	exit 1
 }
 
-# package_names FILE: the names in a package list, without comments.
+# package_names FILE...: the names in package lists, without comments.
 package_names() {
-	sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$1"
+	sed -e 's/#.*//' -e 's/[[:space:]]//g' -e '/^$/d' "$@"
 }
 
-# kind_of KIND: sets the suite and the package list of an archive.
+# kind_of KIND: sets the suite and the package lists of an archive.
 kind_of() {
 	case $1 in
-	guest) suite=trixie list=$here/guest.packages ;;
-	target) suite=bookworm list=$checkout/containerfiles/debian/packages ;;
-	vm) suite=trixie list=$checkout/packaging/vm/vm.packages ;;
+	guest) suite=trixie lists=("$here/guest.packages") ;;
+	target) suite=bookworm lists=("$checkout/containerfiles/debian/packages") ;;
+	web) suite=bookworm lists=("$checkout"/containerfiles/{debian,web}/packages) ;;
+	vm) suite=trixie lists=("$checkout/packaging/vm/vm.packages") ;;
 	*) die "no such archive: $1" ;;
 	esac
 }
 
-# archive_of KIND: the path of a cached base archive (guest or target). Its
+# archive_of KIND: the path of a cached base archive (guest, target or web). Its
 # name changes with everything that goes into it.
 archive_of() {
 	local key
 	kind_of "$1"
-	key=$({ package_names "$list" | sort; grep -v '^[[:space:]]*#' "$bootstrap"; } | sha256sum | cut -c1-16)
+	key=$({ package_names "${lists[@]}" | sort; grep -v '^[[:space:]]*#' "$bootstrap"; } | sha256sum | cut -c1-16)
 	printf '%s/%s-%s-%s.tar.zst\n' "$cache" "$1" "$suite" "$key"
 }
 

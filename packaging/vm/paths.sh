@@ -8,7 +8,7 @@ here=$checkout/packaging/vm
 
 kind_of vm
 # The machine's files; their names change with everything that goes into them.
-machine=$cache/vm-$suite-$({ package_names "$list"; cat "$bootstrap" "$here/build"; } | sha256sum | cut -c1-16)
+machine=$cache/vm-$suite-$({ package_names "${lists[@]}"; cat "$bootstrap" "$here/build"; } | sha256sum | cut -c1-16)
 
 # use_machine NAME: sets the variables that describe one machine.
 use_machine() {

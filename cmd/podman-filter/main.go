@@ -58,11 +58,13 @@ func run(path, socket, quota string) error {
 
 // policy is what the configuration says about targets.
 func policy(c config.Config) filter.Policy {
-	t := c.Target
-	return filter.Policy{
-		Target: t.Name, Image: t.Image, Hostname: t.Hostname, Memory: int64(t.Memory), Pids: t.PIDs, CPUs: t.CPUs,
-		Unlimited: c.Limits.Enforcement == config.EnforcementBestEffort,
+	p := filter.Policy{Unlimited: c.Limits.Enforcement == config.EnforcementBestEffort}
+	for _, t := range c.AllTargets() {
+		p.Targets = append(p.Targets, filter.Target{
+			Name: t.Name, Image: t.Image, Hostname: t.Hostname, Memory: int64(t.Memory), Pids: t.PIDs, CPUs: t.CPUs,
+		})
 	}
+	return p
 }
 
 // maxReports bounds the events of a minute: a front end in the wrong hands must not

@@ -12,6 +12,7 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/control"
 	"github.com/sandtrap/sandtrap/internal/event"
+	"github.com/sandtrap/sandtrap/internal/pool"
 	"github.com/sandtrap/sandtrap/internal/record"
 	"github.com/sandtrap/sandtrap/internal/session"
 )
@@ -61,14 +62,13 @@ func (s *service) askReload(ctx context.Context) (control.Reloaded, error) {
 // describer returns a function that tells what goes on. It looks at no setting that a
 // reload changes.
 func (s *service) describer() func() control.Status {
-	target, least := s.cfg.Target.Name, int64(s.cfg.Recording.MinFree)
+	least := int64(s.cfg.Recording.MinFree)
 	return func() control.Status {
 		sessions := s.sessions.Live()
 		c := control.Status{
 			Version: version, PID: os.Getpid(), Start: s.start.UTC(), Connections: s.server.Connections(), Sessions: len(sessions),
 			Admission: admissionStatus(s), Pool: poolStatus(s), Recording: control.Recording{Free: -1, MinFree: least, Low: s.space.Low()}, Events: eventStatus(s), Process: usage(),
 		}
-		c.Pool.Target = target
 		for _, one := range sessions {
 			c.Channels += len(one.Channels)
 		}
@@ -99,14 +99,19 @@ func admissionStatus(s *service) control.Admission {
 
 func poolStatus(s *service) control.Pool {
 	p := s.pool.Status()
-	c := control.Pool{
-		Warm: p.Warm, Goal: p.Goal, Leased: p.Leased, Stopping: p.Draining, Retained: p.Retained, Waiting: p.Waiting,
-		Drained: p.Drained, Unlimited: p.Unlimited,
-	}
-	if p.Failure != nil {
-		c.Failure = p.Failure.Error()
+	c := control.Pool{Stock: stockOf(p), Drained: p.Drained, Unlimited: p.Unlimited}
+	for _, t := range s.pool.Targets() {
+		c.Targets = append(c.Targets, control.Target{Name: t.Name, Stock: stockOf(t.Status)})
 	}
 	return c
+}
+
+func stockOf(p pool.Status) control.Stock {
+	s := control.Stock{Warm: p.Warm, Goal: p.Goal, Leased: p.Leased, Stopping: p.Draining, Retained: p.Retained, Waiting: p.Waiting}
+	if p.Failure != nil {
+		s.Failure = p.Failure.Error()
+	}
+	return s
 }
 
 func eventStatus(s *service) control.Events {

@@ -162,18 +162,23 @@ func printPool(p control.Pool, format string, out io.Writer) error {
 	}
 	t := term.NewTable(term.Column{Heading: "TARGET"}, term.Column{Heading: "WARM"}, term.Column{Heading: "GOAL"}, term.Column{Heading: "LEASED"},
 		term.Column{Heading: "STOPPING"}, term.Column{Heading: "KEPT"}, term.Column{Heading: "WAITING"}, term.Column{Heading: "STATE"})
-	state := "filling"
-	switch {
-	case p.Drained:
-		state = "drained"
-	case p.Failure != "":
-		state = "failing: " + p.Failure
-	case p.Warm >= p.Goal:
-		state = "full"
-	}
 	n := func(v int) string { return fmt.Sprint(v) }
-	t.Add(p.Target, n(p.Warm), n(p.Goal), n(p.Leased), n(p.Stopping), n(p.Retained), n(p.Waiting), state)
+	for _, one := range p.Targets {
+		t.Add(one.Name, n(one.Warm), n(one.Goal), n(one.Leased), n(one.Stopping), n(one.Retained), n(one.Waiting), stateOf(one.Stock, p.Drained))
+	}
 	return t.Print(out)
+}
+
+func stateOf(s control.Stock, drained bool) string {
+	switch {
+	case drained:
+		return "drained"
+	case s.Failure != "":
+		return "failing: " + s.Failure
+	case s.Warm >= s.Goal:
+		return "full"
+	}
+	return "filling"
 }
 
 func newMetrics(g *globals) *cobra.Command {

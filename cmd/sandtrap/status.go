@@ -75,8 +75,11 @@ func describeStatus(s control.Status, now time.Time) string {
 		refused += n
 	}
 	line("Admission", "%d not logged in, %d admitted, %d refused, %d in the tarpit", s.Admission.Startups, s.Admission.Admitted, refused, s.Admission.Tarpit)
-	p := s.Pool
-	line("Targets", "%s: %d of %d warm, %d leased, %d stopping, %d kept", p.Target, p.Warm, p.Goal, p.Leased, p.Stopping, p.Retained)
+	name := "Targets"
+	for _, t := range s.Pool.Targets {
+		line(name, "%s: %d of %d warm, %d leased, %d stopping, %d kept", t.Name, t.Warm, t.Goal, t.Leased, t.Stopping, t.Retained)
+		name = ""
+	}
 	free := "unknown space"
 	if s.Recording.Free >= 0 {
 		free = gibibytes(s.Recording.Free)
@@ -98,7 +101,9 @@ func wrongs(s control.Status) []string {
 			all = append(all, text)
 		}
 	}
-	add(s.Pool.Failure != "", "cannot make targets: "+s.Pool.Failure)
+	for _, t := range s.Pool.Targets {
+		add(t.Failure != "", fmt.Sprintf("cannot make targets of %s: %s", t.Name, t.Failure))
+	}
 	add(s.Pool.Drained, "the pool is drained: sandtrap pool refill")
 	add(s.Pool.Waiting > 0, fmt.Sprintf("%d sessions wait for a target", s.Pool.Waiting))
 	add(s.Pool.Unlimited, "targets run WITHOUT limits")

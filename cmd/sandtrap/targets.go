@@ -14,16 +14,25 @@ import (
 // poolConfig is what the configuration says about targets.
 func poolConfig(c config.Config) pool.Config {
 	return pool.Config{
-		Target: target.Target{
-			Name: c.Target.Name, Image: c.Target.Image, Hostname: c.Target.Hostname,
-			LoginAs: target.Policy(string(c.Target.LoginAs)), Account: c.Target.Account,
-			Memory: int64(c.Target.Memory), Disk: int64(c.Target.Disk), Pids: c.Target.PIDs, CPUs: c.Target.CPUs,
-		},
-		Min: c.Pool.Min, Max: c.Pool.Max, Burst: c.Pool.Burst, MaxLeases: c.Pool.MaxLeases, MaxAge: c.Pool.MaxAge,
+		Targets: supplies(c), Burst: c.Pool.Burst, MaxLeases: c.Pool.MaxLeases, MaxAge: c.Pool.MaxAge,
 		LeaseTimeout: c.Pool.LeaseTimeout, BestEffort: c.Limits.Enforcement == config.EnforcementBestEffort,
 		Sticky: pool.Sticky(c.Pool.Sticky), StickyWindow: c.Pool.StickyWindow,
 		Retain: c.Pool.Retain, RetainAge: c.Pool.RetainAge, RetainBytes: int64(c.Pool.RetainBytes),
 	}
+}
+
+func supplies(c config.Config) []pool.Supply {
+	var all []pool.Supply
+	for _, t := range c.AllTargets() {
+		all = append(all, pool.Supply{
+			Target: target.Target{
+				Name: t.Name, Image: t.Image, Hostname: t.Hostname, LoginAs: target.Policy(string(t.LoginAs)), Account: t.Account,
+				Memory: int64(t.Memory), Disk: int64(c.Target.Disk), Pids: t.PIDs, CPUs: t.CPUs,
+			},
+			Weight: t.Weight, Min: t.Min, Max: t.Max,
+		})
+	}
+	return all
 }
 
 // containersOf reads from the evidence which session each kept container belongs

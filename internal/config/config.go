@@ -19,24 +19,25 @@ const DefaultPath = "/etc/sandtrap/sandtrap.yaml"
 // Config is the whole configuration. It is a value: nobody changes it after
 // Load; a reload makes a new one. The keys are described in sandtrap.yaml(5).
 type Config struct {
-	SSH        SSH        `koanf:"ssh"`
-	Session    Session    `koanf:"session"`
-	Admission  Admission  `koanf:"admission"`
-	Auth       Auth       `koanf:"auth"`
-	Forwarding Forwarding `koanf:"forwarding"`
-	Pool       Pool       `koanf:"pool"`
-	Podman     Podman     `koanf:"podman"`
-	Target     Target     `koanf:"target"`
-	Limits     Limits     `koanf:"limits"`
-	Recording  Recording  `koanf:"recording"`
-	Retention  Retention  `koanf:"retention"`
-	Transfers  Transfers  `koanf:"transfers"`
-	Capture    Capture    `koanf:"capture"`
-	Events     Events     `koanf:"events"`
-	Enrich     Enrich     `koanf:"enrich"`
-	StateDir   string     `koanf:"state_dir"` // absolute path
-	Control    Control    `koanf:"control"`
-	Log        Log        `koanf:"log"`
+	SSH        SSH           `koanf:"ssh"`
+	Session    Session       `koanf:"session"`
+	Admission  Admission     `koanf:"admission"`
+	Auth       Auth          `koanf:"auth"`
+	Forwarding Forwarding    `koanf:"forwarding"`
+	Pool       Pool          `koanf:"pool"`
+	Podman     Podman        `koanf:"podman"`
+	Target     Target        `koanf:"target"`
+	Targets    []TargetEntry `koanf:"targets"` // none for the one of Target; see AllTargets
+	Limits     Limits        `koanf:"limits"`
+	Recording  Recording     `koanf:"recording"`
+	Retention  Retention     `koanf:"retention"`
+	Transfers  Transfers     `koanf:"transfers"`
+	Capture    Capture       `koanf:"capture"`
+	Events     Events        `koanf:"events"`
+	Enrich     Enrich        `koanf:"enrich"`
+	StateDir   string        `koanf:"state_dir"` // absolute path
+	Control    Control       `koanf:"control"`
+	Log        Log           `koanf:"log"`
 }
 
 // SSH says what the server looks like on the wire. Keys shared with
@@ -147,30 +148,6 @@ type Podman struct {
 	// of what is free when it is made.
 	StoreSize Bytes `koanf:"store_size"`
 }
-
-// Target is the system an attacker lands in.
-type Target struct {
-	Name     string  `koanf:"name"`
-	Image    string  `koanf:"image"`
-	Hostname string  `koanf:"hostname"` // one RFC 1123 label
-	LoginAs  LoginAs `koanf:"login_as"` // how a login name becomes an account
-	Account  string  `koanf:"account"`  // the fallback of LoginAs
-	Memory   Bytes   `koanf:"memory"`
-	Disk     Bytes   `koanf:"disk"` // that it may write
-	PIDs     int64   `koanf:"pids"`
-	CPUs     float64 `koanf:"cpus"` // whole processors' worth of time
-}
-
-// LoginAs is the value of target.login_as.
-type LoginAs string
-
-// The account of a login: that of its name or else the fallback, that of its name
-// or else one made for it, always the fallback.
-const (
-	LoginExisting LoginAs = "existing"
-	LoginCreate   LoginAs = "create"
-	LoginFallback LoginAs = "fallback"
-)
 
 // Limits says what happens when the kernel cannot hold a target to its limits.
 type Limits struct {
@@ -357,6 +334,7 @@ func Default() Config {
 			PIDs:     128,
 			CPUs:     1,
 		},
+		Targets:   []TargetEntry{},
 		Limits:    Limits{Enforcement: EnforcementRequired},
 		Recording: Recording{MaxBytes: 256 * MiB, MaxSessionBytes: GiB, MinFree: GiB},
 		Transfers: Transfers{MaxFileBytes: 64 * MiB, MaxSessionBytes: 256 * MiB},

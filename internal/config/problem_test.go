@@ -368,6 +368,7 @@ func FuzzLoad(f *testing.F) {
 	f.Add([]byte(bomb))
 	f.Add([]byte("auth:\n  mode: static\n  credentials:\n  - {user: root, password: \"1\\e\"}\n"))
 	f.Add([]byte("ssh: {listen: ['[::]:22'], version: x}\n---\n"))
+	f.Add([]byte(severalTargets))
 	f.Add([]byte("pool: *a\n? [x]\n: !!int 4\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		l := newLoader()

@@ -19,7 +19,7 @@ import (
 func (c Config) WriteYAML(w io.Writer) error {
 	encoder := yaml.NewEncoder(w)
 	encoder.SetIndent(2)
-	if err := encoder.Encode(node(reflect.ValueOf(c))); err != nil {
+	if err := encoder.Encode(node(reflect.ValueOf(c.shown()))); err != nil {
 		return fmt.Errorf("write configuration: %w", err)
 	}
 	return encoder.Close()
@@ -44,7 +44,17 @@ func WriteRules(w io.Writer, rules []Rule, remarks []string) error {
 }
 
 // MarshalJSON writes the keys as in a file; durations and sizes are strings.
-func (c Config) MarshalJSON() ([]byte, error) { return json.Marshal(export(reflect.ValueOf(c))) }
+func (c Config) MarshalJSON() ([]byte, error) {
+	return json.Marshal(export(reflect.ValueOf(c.shown())))
+}
+
+// shown is c without what would be an error beside targets.
+func (c Config) shown() Config {
+	if len(c.Targets) > 0 {
+		c.Target.Name, c.Target.Image = "", ""
+	}
+	return c
+}
 
 // Setting is one key, its value and where that comes from.
 type Setting struct {
@@ -118,10 +128,11 @@ func node(v reflect.Value) *yaml.Node {
 	return &yaml.Node{Kind: yaml.ScalarNode, Value: plain(v)}
 }
 
-// sparse are the elements of lists of which only what they have is shown: an empty
-// password is no password, but would read as one.
+// sparse are the elements of lists, and the section, of which only what they have is
+// shown: an empty password is no password, but would read as one.
 var sparse = map[reflect.Type]bool{
 	reflect.TypeFor[Credential](): true, reflect.TypeFor[Rule](): true, reflect.TypeFor[Honeytoken](): true,
+	reflect.TypeFor[Target](): true, reflect.TypeFor[TargetEntry](): true,
 }
 
 func empty(v reflect.Value) bool { return v.IsZero() || v.Kind() == reflect.Slice && v.Len() == 0 }

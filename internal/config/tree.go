@@ -2,6 +2,7 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"reflect"
 	"strings"
 
@@ -136,6 +137,8 @@ func (t *tree) value(n *yaml.Node, typ reflect.Type, path string) {
 		list := t.list(n, typ.Elem(), path)
 		if len(t.problems) == before {
 			t.set(n, path, list)
+		} else { // it is not taken, and its elements must not be found in place of another's
+			maps.DeleteFunc(t.origins, func(old string, _ Origin) bool { return strings.HasPrefix(old, path+"[") })
 		}
 	default:
 		if value, ok := t.scalar(n, typ, path); ok {

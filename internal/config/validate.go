@@ -60,6 +60,7 @@ var ranges = map[string]bounds{
 	"target.memory":                        {"16MiB", "1024GiB"},
 	"target.pids":                          {"16", "4194304"}, // the kernel's PID_MAX_LIMIT
 	"target.cpus":                          {"0.01", "1024"},
+	"targets[].weight":                     {"1", "1000"}, // its other numbers have the bounds of target and pool
 	"recording.max_bytes":                  {"1KiB", "1024GiB"},
 	"recording.max_session_bytes":          {"1KiB", "1024GiB"},
 	"recording.min_free":                   {"0", "1024GiB"},
@@ -117,6 +118,7 @@ func (c *checker) check(config Config) {
 	c.rules(config.Auth.Rules)
 	c.honeytokens(config.Auth.Honeytokens)
 	c.target(config.Target)
+	c.targets(config)
 	c.socket("podman.socket", config.Podman.Socket)
 	c.socket("podman.handover", config.Podman.Handover)
 	c.socket("control.socket", config.Control.Socket)
@@ -131,6 +133,7 @@ func (c *checker) check(config Config) {
 	}
 	if sound {
 		c.authTogether(config.Auth)
+		c.targetsTogether(config)
 	}
 }
 
@@ -142,10 +145,13 @@ func (c *checker) magnitudes(config Config) {
 		if !ok {
 			continue
 		}
-		v := value.FieldByIndex(k.index)
-		if compare(v, b.low) < 0 || compare(v, b.high) > 0 {
-			c.blame(k.path, "%s is out of range (%s to %s)", plain(v), b.low, b.high)
-		}
+		c.magnitude(k.path, value.FieldByIndex(k.index), b)
+	}
+}
+
+func (c *checker) magnitude(path string, v reflect.Value, b bounds) {
+	if compare(v, b.low) < 0 || compare(v, b.high) > 0 {
+		c.blame(path, "%s is out of range (%s to %s)", plain(v), b.low, b.high)
 	}
 }
 
@@ -313,30 +319,4 @@ func validAddress(address string) bool {
 	}
 	_, err = netip.ParseAddr(host)
 	return err == nil
-}
-
-// The names a target may carry: our own for it, an RFC 1123 label, an account
-// as useradd(8) takes it, and anything one word long that Podman can look up.
-var (
-	targetName  = newSyntax(`^[a-z0-9-]+$`, 32)
-	hostLabel   = newSyntax(`^[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?$`, 63)
-	accountName = newSyntax(`^[a-z_][a-z0-9_-]*$`, 32)
-	imageName   = newSyntax(`^[!-~]+$`, 512)
-)
-
-func (c *checker) target(t Target) {
-	for _, rule := range []struct {
-		path, value string
-		syntax      syntax
-		want        string
-	}{
-		{"target.name", t.Name, targetName, "1 to 32 of a-z, 0-9 and -"},
-		{"target.image", t.Image, imageName, "the name of an image"},
-		{"target.hostname", t.Hostname, hostLabel, "a host name of one label (letters, digits and - inside, at most 63)"},
-		{"target.account", t.Account, accountName, "the name of an account"},
-	} {
-		if !rule.syntax.matches(rule.value) {
-			c.blame(rule.path, "%q is not %s", clip(rule.value), rule.want)
-		}
-	}
 }

@@ -57,18 +57,30 @@ type Admission struct {
 	Tarpit    int               `json:"tarpit"`    // connections that are held
 }
 
-// Pool is what the pool of targets holds.
+// Stock is what there is of targets.
+type Stock struct {
+	Warm     int    `json:"warm"`
+	Goal     int    `json:"goal"` // warm targets to have
+	Leased   int    `json:"leased"`
+	Stopping int    `json:"stopping"`
+	Retained int    `json:"retained"`          // stopped containers
+	Waiting  int    `json:"waiting"`           // sessions without a target
+	Failure  string `json:"failure,omitempty"` // why the latest could not be made
+}
+
+// Pool is what the pool of targets holds: in all, containers of targets that are not
+// configured any more included, and of each target.
 type Pool struct {
-	Target    string `json:"target"`
-	Warm      int    `json:"warm"`
-	Goal      int    `json:"goal"` // warm targets to have
-	Leased    int    `json:"leased"`
-	Stopping  int    `json:"stopping"`
-	Retained  int    `json:"retained"` // stopped containers
-	Waiting   int    `json:"waiting"`  // sessions without a target
-	Drained   bool   `json:"drained"`  // none is made until a refill
-	Unlimited bool   `json:"unlimited"`
-	Failure   string `json:"failure,omitempty"` // why the latest could not be made
+	Stock
+	Drained   bool     `json:"drained"` // none is made until a refill
+	Unlimited bool     `json:"unlimited"`
+	Targets   []Target `json:"targets"`
+}
+
+// Target is what there is of one target.
+type Target struct {
+	Name string `json:"name"`
+	Stock
 }
 
 // Recording says how much room recordings have, in bytes.

@@ -66,9 +66,11 @@ func (st *stage) Write(e *event.Event) error {
 // Close implements event.Sink.
 func (st *stage) Close() error { return nil }
 
+var testStock = Stock{Warm: 2, Goal: 4, Leased: 1, Retained: 9, Failure: "no\nspace"}
+
 var testStatus = Status{
 	Version: "1.2.3", PID: 7, Start: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Connections: 3, Sessions: 1, Channels: 1,
-	Pool:      Pool{Target: "debian", Warm: 2, Goal: 4, Leased: 1, Retained: 9, Failure: "no\nspace"},
+	Pool:      Pool{Stock: testStock, Targets: []Target{{"debian", testStock}, {"web", Stock{Warm: 1}}}},
 	Recording: Recording{Free: 10 << 30, MinFree: 1 << 30}, Events: Events{Written: 12, Lost: 1},
 }
 
@@ -159,10 +161,10 @@ func TestActs(t *testing.T) {
 	if err != nil || !cmp.Equal(reloaded, st.reloaded) {
 		t.Errorf("reload: %+v, %v", reloaded, err)
 	}
-	if p, err := st.client.Drain(t.Context()); err != nil || p != testStatus.Pool || st.drained != 1 {
+	if p, err := st.client.Drain(t.Context()); err != nil || !cmp.Equal(p, testStatus.Pool) || st.drained != 1 {
 		t.Errorf("drain: %+v, %v", p, err)
 	}
-	if p, err := st.client.Refill(t.Context()); err != nil || p != testStatus.Pool || st.refilled != 1 {
+	if p, err := st.client.Refill(t.Context()); err != nil || !cmp.Equal(p, testStatus.Pool) || st.refilled != 1 {
 		t.Errorf("refill: %+v, %v", p, err)
 	}
 	want := []map[string]any{}

@@ -9,8 +9,8 @@ import (
 	"github.com/sandtrap/sandtrap/internal/event"
 )
 
-// metrics builds the text format of Prometheus. Names and labels are ours: nothing that
-// a client sends is in them, so their number is bounded.
+// metrics builds the text format of Prometheus. Names and labels are ours or the
+// configuration's: nothing that a client sends is in them, so their number is bounded.
 type metrics struct{ b []byte }
 
 // AppendMetrics appends the metrics in the text format of Prometheus, version 0.0.4.
@@ -49,18 +49,30 @@ func (m *metrics) admission(a Admission) {
 
 func (m *metrics) pool(p Pool) {
 	m.head("sandtrap_targets", "gauge", "Targets by state.")
-	for _, t := range []struct {
-		state string
-		n     int
-	}{{"warm", p.Warm}, {"leased", p.Leased}, {"stopping", p.Stopping}, {"retained", p.Retained}} {
-		m.sample("sandtrap_targets", `state="`+t.state+`"`, float64(t.n))
+	for _, t := range p.Targets {
+		for _, in := range []struct {
+			state string
+			n     int
+		}{{"warm", t.Warm}, {"leased", t.Leased}, {"stopping", t.Stopping}, {"retained", t.Retained}} {
+			m.sample("sandtrap_targets", t.label()+`,state="`+in.state+`"`, float64(in.n))
+		}
 	}
-	m.one("sandtrap_targets_goal", "gauge", "Warm targets to have.", "", float64(p.Goal))
-	m.one("sandtrap_sessions_waiting", "gauge", "Sessions that wait for a target.", "", float64(p.Waiting))
+	m.each("sandtrap_targets_goal", "Warm targets to have.", p.Targets, func(t Target) float64 { return float64(t.Goal) })
+	m.each("sandtrap_sessions_waiting", "Sessions that wait for a target.", p.Targets, func(t Target) float64 { return float64(t.Waiting) })
+	m.each("sandtrap_pool_failing", "1 if the latest target could not be made.", p.Targets, func(t Target) float64 { return truth(t.Failure != "") })
 	m.one("sandtrap_pool_drained", "gauge", "1 while an operator has the pool drained.", "", truth(p.Drained))
-	m.one("sandtrap_pool_failing", "gauge", "1 if the latest target could not be made.", "", truth(p.Failure != ""))
 	m.one("sandtrap_unlimited", "gauge", "1 if targets run without limits.", "", truth(p.Unlimited))
 }
+
+// each is a gauge with a sample for each target.
+func (m *metrics) each(name, help string, targets []Target, value func(Target) float64) {
+	m.head(name, "gauge", help)
+	for _, t := range targets {
+		m.sample(name, t.label(), value(t))
+	}
+}
+
+func (t Target) label() string { return `target="` + escapeLabel(t.Name) + `"` }
 
 func (m *metrics) recording(r Recording) {
 	if r.Free >= 0 {

@@ -19,7 +19,7 @@ func TestMetrics(t *testing.T) {
 	status.Events.Omitted = 41
 	status.Admission = Admission{Startups: 2, Refused: map[string]uint64{"deny list": 4, "penalty": 0}}
 	text := string(AppendMetrics(nil, status, counts))
-	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="([^"\\\n]|\\.)*"\})? -?[0-9.]+$`)
+	sample := regexp.MustCompile(`^([a-z_]+)(\{[a-z]+="([^"\\\n]|\\.)*"(,[a-z]+="[^"]*")*\})? -?[0-9.]+$`)
 	types := map[string]string{}
 	series := map[string]bool{}
 	for line := range strings.Lines(strings.TrimSpace(text)) {
@@ -54,8 +54,8 @@ func TestMetrics(t *testing.T) {
 		series[m[1]+m[2]] = true
 	}
 	for _, want := range []string{
-		`sandtrap_build_info{version="1\"\\\n"} 1`, "sandtrap_start_time_seconds 1767323045", "sandtrap_connections 3", `sandtrap_connections_refused_total{reason="deny list"} 4`, `sandtrap_targets{state="retained"} 9`,
-		"sandtrap_pool_failing 1", "sandtrap_recording_free_bytes 10737418240", `sandtrap_events_total{kind="auth.attempt"} 5`, `sandtrap_events_total{kind="exec.start"} 0`,
+		`sandtrap_build_info{version="1\"\\\n"} 1`, "sandtrap_start_time_seconds 1767323045", "sandtrap_connections 3", `sandtrap_connections_refused_total{reason="deny list"} 4`, `sandtrap_targets{target="debian",state="retained"} 9`, `sandtrap_targets{target="web",state="warm"} 1`,
+		`sandtrap_pool_failing{target="debian"} 1`, `sandtrap_pool_failing{target="web"} 0`, "sandtrap_recording_free_bytes 10737418240", `sandtrap_events_total{kind="auth.attempt"} 5`, `sandtrap_events_total{kind="exec.start"} 0`,
 		`sandtrap_auth_attempts_total{accepted="true"} 2`, `sandtrap_auth_attempts_total{accepted="false"} 3`, "sandtrap_events_omitted_total 41", "sandtrap_events_lost_total 1",
 		`sandtrap_lease_wait_seconds_bucket{le="0.001"} 3`, `sandtrap_lease_wait_seconds_bucket{le="0.01"} 4`, `sandtrap_lease_wait_seconds_bucket{le="+Inf"} 5`,
 		"sandtrap_lease_wait_seconds_sum 90", "sandtrap_lease_wait_seconds_count 5",

@@ -216,6 +216,69 @@ func TestSmallStore(t *testing.T) {
 	}
 }
 
+// TestSmallStoreForSeveral counts with what is kept ready of all targets.
+func TestSmallStoreForSeveral(t *testing.T) {
+	for free, want := range map[uint64]Finding{
+		// One more than 2 and 3 that are ready, of 512 MiB.
+		3<<30 - 1: {Level: Failure, Detail: storeData + " has room for 5 more targets of 512MiB"},
+		// Up to 16 and 8, and 64 in use.
+		3 << 30:    {Level: Warning, Detail: storeData + " has room for 6 targets of 512MiB, and 88 are configured"},
+		44<<30 - 1: {Level: Warning, Detail: storeData + " has room for 87 targets of 512MiB, and 88 are configured"},
+		44 << 30:   {Level: OK, Detail: "xfs, 512MiB for each target"},
+	} {
+		m := well(t, nil)
+		m.Config.Targets = []config.TargetEntry{{Name: "debian", Min: 2}, {Name: "web", Min: 3, Max: 8}}
+		m.Free = func(string) (uint64, error) { return free, nil }
+		if f := store(t.Context(), m); f.Level != want.Level || f.Detail != want.Detail {
+			t.Errorf("with %d bytes: %+v, want %+v", free, f, want)
+		}
+	}
+}
+
+// TestImages looks for that of each target, and says where the missing ones come from.
+func TestImages(t *testing.T) {
+	const inspect = "podman --url unix:///run/sandtrap-pods/podman.sock image inspect --format {{.Id}} "
+	const debian, web, mine, yours = "localhost/sandtrap-target-debian:latest", "localhost/sandtrap-target-web:latest", "localhost/sandtrap-target-mine:latest", "yours:1"
+	const build, is = "systemctl start sandtrap-target-debian-build.service", " is 0123456789abcdef012, "
+	for name, tt := range map[string]struct {
+		missing []string
+		want    Finding
+	}{
+		"all there": {nil, Finding{Level: OK, Detail: debian + is + mine + is + yours + is + web + strings.TrimSuffix(is, ", ")}},
+		"shipped":   {[]string{debian}, Finding{Level: Failure, Detail: debian + " is not there", Hint: build + ", or build your own"}},
+		"two": {[]string{debian, web}, Finding{
+			Level: Failure, Detail: debian + ", " + web + " are not there", Hint: build + " sandtrap-target-web-build.service, or build your own",
+		}},
+		"not":  {[]string{mine, yours}, Finding{Level: Failure, Detail: mine + ", " + yours + " are not there", Hint: "build your own"}},
+		"both": {[]string{debian, yours}, Finding{Level: Failure, Detail: debian + ", " + yours + " are not there", Hint: build + "; build your own " + yours}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			changed := map[string]string{}
+			for _, image := range tt.missing {
+				changed[inspect+image] = "!"
+			}
+			m := well(t, changed)
+			m.Config.Targets = []config.TargetEntry{{Name: "debian"}, {Name: "mine"}, {Name: "other", Image: yours}, {Name: "web"}}
+			if f := image(t.Context(), m); f != tt.want {
+				t.Errorf("%+v, want %+v", f, tt.want)
+			}
+		})
+	}
+}
+
+// TestShipped: each image that the package builds is one that is looked for.
+func TestShipped(t *testing.T) {
+	for _, name := range shipped {
+		text, err := os.ReadFile("../../quadlet/sandtrap-target-" + name + ".build")
+		if err != nil || !strings.Contains(string(text), "\nImageTag=localhost/sandtrap-target-"+name+":latest\n") {
+			t.Errorf("%s: %v\n%s", name, err, text)
+		}
+	}
+	if units, err := filepath.Glob("../../quadlet/sandtrap-target-*.build"); err != nil || len(units) != len(shipped) {
+		t.Errorf("%v are built, %v are known: %v", units, shipped, err)
+	}
+}
+
 func TestPastTheFilter(t *testing.T) {
 	m := well(t, nil)
 	m.Config.Podman.Socket = podmanSocket

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -111,12 +112,47 @@ func storage(_ context.Context, m Machine) Finding {
 	return ok("overlay on %s", info.Store.Status["Backing Filesystem"])
 }
 
+// shipped are the targets whose images have a unit that builds them, by Quadlet.
+var shipped = []string{"debian", "web"}
+
+// image looks for the image of each target.
 func image(ctx context.Context, m Machine) Finding {
-	name := m.Config.Target.Image
-	if out, err := m.Run(ctx, "podman", "--url", "unix://"+podmanSocket, "image", "inspect", "--format", "{{.Id}}", name); err == nil {
-		return ok("%s is %.19s", name, out)
+	var there, missing []string
+	for _, t := range m.Config.AllTargets() {
+		out, err := m.Run(ctx, "podman", "--url", "unix://"+podmanSocket, "image", "inspect", "--format", "{{.Id}}", t.Image)
+		if err != nil {
+			missing = append(missing, t.Image)
+		} else {
+			there = append(there, fmt.Sprintf("%s is %.19s", t.Image, out))
+		}
 	}
-	return fail("systemctl start sandtrap-target-debian-build.service, or build your own", "%s is not there", name)
+	switch len(missing) {
+	case 0:
+		return ok("%s", strings.Join(there, ", "))
+	case 1:
+		return fail(imageHint(missing), "%s is not there", missing[0])
+	}
+	return fail(imageHint(missing), "%s are not there", strings.Join(missing, ", "))
+}
+
+// imageHint says where images come from: those that are shipped from their units.
+func imageHint(missing []string) string {
+	var start []string
+	own := slices.Clone(missing)
+	for _, name := range shipped {
+		if i := slices.Index(own, "localhost/sandtrap-target-"+name+":latest"); i >= 0 {
+			own = slices.Delete(own, i, i+1)
+			start = append(start, "sandtrap-target-"+name+"-build.service")
+		}
+	}
+	units := "systemctl start " + strings.Join(start, " ")
+	switch {
+	case len(start) == 0:
+		return "build your own"
+	case len(own) == 0:
+		return units + ", or build your own"
+	}
+	return units + "; build your own " + strings.Join(own, " ")
 }
 
 // sockets looks who may talk to Podman.

@@ -42,15 +42,20 @@ func store(_ context.Context, m Machine) Finding {
 	if err != nil {
 		return fail(storeHint, "%v", err)
 	}
-	p, share := m.Config.Pool, uint64(m.Config.Target.Disk)
-	fit, wanted := free/share, uint64(p.MaxLeases+p.Max)
-	if fit < uint64(p.Min)+1 {
-		return fail("enlarge podman.store_size, or lower target.disk", "%s has room for %d more targets of %s", storeData, fit, m.Config.Target.Disk)
+	share := m.Config.Target.Disk
+	// What is kept ready and one more, and all that there can ever be.
+	least, most := 1, m.Config.Pool.MaxLeases
+	for _, t := range m.Config.AllTargets() {
+		least, most = least+t.Min, most+t.Max
 	}
-	if fit < wanted {
-		return warn("enlarge podman.store_size, or lower target.disk or pool.max_leases", "%s has room for %d targets of %s, and %d are configured", storeData, fit, m.Config.Target.Disk, wanted)
+	fit := free / uint64(share)
+	if fit < uint64(least) {
+		return fail("enlarge podman.store_size, or lower target.disk", "%s has room for %d more targets of %s", storeData, fit, share)
 	}
-	return ok("xfs, %s for each target", m.Config.Target.Disk)
+	if fit < uint64(most) {
+		return warn("enlarge podman.store_size, or lower target.disk or pool.max_leases", "%s has room for %d targets of %s, and %d are configured", storeData, fit, share, most)
+	}
+	return ok("xfs, %s for each target", share)
 }
 
 // mount is what is mounted at a path last, and how, see proc_pid_mounts(5).

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"net/url"
 	"reflect"
+	"slices"
 )
 
 // template is the body that makes a target, as internal/podman writes it: a test there
@@ -55,10 +56,15 @@ func (f *Filter) create(ctx context.Context, _ []string, body []byte) ([]byte, e
 			return nil, refuse("field %.40q is not that of a target", field)
 		}
 	}
-	if err := f.within(c); err != nil {
+	// All of it must be of one target: what another one has is no excuse.
+	target, ok := f.policy.target(c.Labels[label])
+	if !ok {
+		return nil, refuse("label %s is not that of a configured target", label)
+	}
+	if err := f.within(c, target); err != nil {
 		return nil, err
 	}
-	if err := f.imageOf(ctx, c.Image); err != nil {
+	if err := f.imageOf(ctx, c.Image, target.Image); err != nil {
 		return nil, err
 	}
 	c.fill(want)
@@ -68,16 +74,13 @@ func (f *Filter) create(ctx context.Context, _ []string, body []byte) ([]byte, e
 // labels that a target may have beside the one that makes it ours.
 var labels = map[string]bool{label: true, "io.sandtrap.leader": true, "io.sandtrap.image": true}
 
-// within holds what may differ against the policy.
-func (f *Filter) within(c changeable) error {
-	p := f.policy
+// within holds what may differ against what a target has.
+func (f *Filter) within(c changeable, t Target) error {
 	switch {
 	case !name.MatchString(c.Name):
 		return refuse("name %.40q is not a target's", c.Name)
-	case c.Hostname != p.Hostname:
-		return refuse("host name %.40q is not the configured one", c.Hostname)
-	case c.Labels[label] != p.Target:
-		return refuse("label %s is not that of the configured target", label)
+	case c.Hostname != t.Hostname:
+		return refuse("host name %.40q is not the configured one of %s", c.Hostname, t.Name)
 	}
 	for key, value := range c.Labels {
 		if !labels[key] || len(value) > 256 {
@@ -85,16 +88,16 @@ func (f *Filter) within(c changeable) error {
 		}
 	}
 	r := c.Resources
-	if r.Memory == nil && r.CPU == nil && r.Pids.Limit == 0 && p.Unlimited {
+	if r.Memory == nil && r.CPU == nil && r.Pids.Limit == 0 && f.policy.Unlimited {
 		return nil
 	}
 	switch {
-	case r.Memory == nil || r.Memory.Limit <= 0 || r.Memory.Limit > p.Memory || r.Memory.Swap != r.Memory.Limit:
-		return refuse("it has more memory than configured, or swap")
-	case r.CPU == nil || r.CPU.Quota <= 0 || r.CPU.Period != period || r.CPU.Quota > int64(p.CPUs*period):
-		return refuse("it has more processor time than configured")
-	case r.Pids.Limit <= 0 || r.Pids.Limit > p.Pids:
-		return refuse("it may have more tasks than configured")
+	case r.Memory == nil || r.Memory.Limit <= 0 || r.Memory.Limit > t.Memory || r.Memory.Swap != r.Memory.Limit:
+		return refuse("it has more memory than configured for %s, or swap", t.Name)
+	case r.CPU == nil || r.CPU.Quota <= 0 || r.CPU.Period != period || r.CPU.Quota > int64(t.CPUs*period):
+		return refuse("it has more processor time than configured for %s", t.Name)
+	case r.Pids.Limit <= 0 || r.Pids.Limit > t.Pids:
+		return refuse("it may have more tasks than configured for %s", t.Name)
 	}
 	return nil
 }
@@ -115,27 +118,28 @@ func (c changeable) fill(want map[string]any) {
 }
 
 // imageOf refuses an image that is not the configured one now.
-func (f *Filter) imageOf(ctx context.Context, id string) error {
+func (f *Filter) imageOf(ctx context.Context, id, configured string) error {
 	var image struct {
 		ID string `json:"Id"`
 	}
-	found, err := f.ask(ctx, "/v5.0.0/libpod/images/"+url.PathEscape(f.policy.Image)+"/json", &image)
+	found, err := f.ask(ctx, "/v5.0.0/libpod/images/"+url.PathEscape(configured)+"/json", &image)
 	switch {
 	case err != nil:
 		return err
 	case !found:
-		return refuse("the configured image is not there")
-	case id != image.ID && id != f.policy.Image:
+		return refuse("the configured image %.80q is not there", configured)
+	case id != image.ID && id != configured:
 		return refuse("image %.80q is not the configured one", id)
 	}
 	return nil
 }
 
-// ownImage refuses questions about other images.
+// ownImage refuses questions about images of no target.
 func (f *Filter) ownImage(_ context.Context, args []string, body []byte) ([]byte, error) {
 	asked, err := url.PathUnescape(args[0])
-	if err != nil || asked != f.policy.Image || len(body) > 0 {
-		return nil, refuse("image %.80q is not the configured one", asked)
+	ours := slices.ContainsFunc(f.policy.Targets, func(t Target) bool { return t.Image == asked })
+	if err != nil || !ours || len(body) > 0 {
+		return nil, refuse("image %.80q is not a configured one", asked)
 	}
 	return nil, nil
 }

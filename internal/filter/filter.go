@@ -14,19 +14,34 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"slices"
 	"time"
 )
 
 // Policy is what the installed configuration says about targets.
 type Policy struct {
-	Target    string  // its name, the value of the label of its containers
-	Image     string  // name of its image
-	Hostname  string  // inside
-	Memory    int64   // bytes, at most
-	Pids      int64   // tasks, at most
-	CPUs      float64 // processors' worth of time, at most
-	Unlimited bool    // containers may have no limits, on hosts that cannot enforce them
-	Quota     string  // socket of the helper that bounds what a container may write; "" for no bound
+	Targets   []Target
+	Unlimited bool   // containers may have no limits, on hosts that cannot enforce them
+	Quota     string // socket of the helper that bounds what a container may write; "" for no bound
+}
+
+// Target is what it says about one of them.
+type Target struct {
+	Name     string  // the value of the label of its containers
+	Image    string  // name of its image
+	Hostname string  // inside
+	Memory   int64   // bytes, at most
+	Pids     int64   // tasks, at most
+	CPUs     float64 // processors' worth of time, at most
+}
+
+// target returns the one of a name.
+func (p Policy) target(name string) (Target, bool) {
+	i := slices.IndexFunc(p.Targets, func(t Target) bool { return t.Name == name })
+	if i < 0 {
+		return Target{}, false
+	}
+	return p.Targets[i], true
 }
 
 // Filter is an http.Handler that forwards to Podman what Policy allows.

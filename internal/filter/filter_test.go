@@ -28,12 +28,15 @@ type upstream struct {
 }
 
 var (
-	ours, theirs       = strings.Repeat("a", 64), strings.Repeat("b", 64)
-	ourExec, theirExec = strings.Repeat("c", 64), strings.Repeat("d", 64)
-	made               = strings.Repeat("9", 64) // by create; Podman is not asked about it
-	imageID            = strings.Repeat("e", 64)
-	testPolicy         = Policy{Target: "debian", Image: "localhost/target:latest", Hostname: "srv01", Memory: 256 << 20, Pids: 128, CPUs: 1}
-	ulid               = "01JDABCDEFGHJKMNPQRSTVWXYZ"
+	ours, theirs        = strings.Repeat("a", 64), strings.Repeat("b", 64)
+	ourExec, theirExec  = strings.Repeat("c", 64), strings.Repeat("d", 64)
+	made                = strings.Repeat("9", 64) // by create; Podman is not asked about it
+	imageID, webImageID = strings.Repeat("e", 64), strings.Repeat("7", 64)
+	testPolicy          = Policy{Targets: []Target{
+		{Name: "debian", Image: "localhost/target:latest", Hostname: "srv01", Memory: 256 << 20, Pids: 128, CPUs: 1},
+		{Name: "web", Image: "localhost/web:latest", Hostname: "web01", Memory: 512 << 20, Pids: 64, CPUs: 2},
+	}}
+	ulid = "01JDABCDEFGHJKMNPQRSTVWXYZ"
 )
 
 func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -50,6 +53,7 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			"exec/" + ourExec + "/json":           map[string]any{"ContainerID": ours},
 			"exec/" + theirExec + "/json":         map[string]any{"ContainerID": theirs},
 			"images/localhost/target:latest/json": map[string]any{"Id": imageID},
+			"images/localhost/web:latest/json":    map[string]any{"Id": webImageID},
 		}
 		answer, ok := answers[strings.TrimPrefix(r.URL.Path, "/v5.0.0/libpod/")]
 		if !ok {
@@ -192,6 +196,7 @@ func TestWhatAPoolNeeds(t *testing.T) {
 		{"GET", api + "info", "", ""},
 		{"GET", api + "version", "", ""},
 		{"GET", api + "images/localhost/target:latest/json", "", ""},
+		{"GET", api + "images/localhost/web:latest/json", "", ""},
 		{"GET", api + "containers/json?all=true&filters=%7B%22label%22%3A%5B%22io.sandtrap.target%22%5D%7D", "", ""},
 		{"POST", api + "containers/" + ours + "/start", "", ""},
 		{"POST", api + "containers/" + ours + "/stop?timeout=0", "", ""},
@@ -221,8 +226,15 @@ func TestWhatAPoolNeeds(t *testing.T) {
 }
 
 func TestCreate(t *testing.T) {
+	for name, change := range map[string]func(map[string]any){"debian": nil, "web": asWeb} {
+		t.Run(name, func(t *testing.T) { created(t, body(t, change)) })
+	}
+}
+
+// created sends a body that Podman must get as it is.
+func created(t *testing.T, sent string) {
+	t.Helper()
 	f := newFixture(t, testPolicy)
-	sent := body(t, nil)
 	if status, why := f.send(t, "POST", api+"containers/create", sent); status != http.StatusCreated {
 		t.Fatalf("%d: %s", status, why)
 	}

@@ -98,8 +98,8 @@ func (f *fake) find(id string) (*box, error) {
 	return b, nil
 }
 
-func (f *fake) Image(ctx context.Context, _ string) (podman.Image, error) {
-	if err := f.enter(ctx, "image", ""); err != nil {
+func (f *fake) Image(ctx context.Context, name string) (podman.Image, error) {
+	if err := f.enter(ctx, "image", name); err != nil {
 		return podman.Image{}, err
 	}
 	defer f.mu.Unlock()
@@ -111,7 +111,7 @@ func (f *fake) Create(ctx context.Context, s podman.Spec) (string, error) {
 	f.busy++
 	f.most = max(f.most, f.busy)
 	f.mu.Unlock()
-	err := f.enter(ctx, "create", "")
+	err := f.enter(ctx, "create", s.Labels[target.Label])
 	if err != nil {
 		f.mu.Lock()
 	}
@@ -408,6 +408,7 @@ func (f *fake) put(id, name string, running bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.boxes[id] = &box{Container: podman.Container{
-		ID: id, Name: name, Running: running, Labels: map[string]string{target.ImageLabel: "sha256:before", target.LeaderLabel: "/leader"},
+		ID: id, Name: name, Running: running,
+		Labels: map[string]string{target.Label: "debian", target.ImageLabel: "sha256:before", target.LeaderLabel: "/leader"},
 	}}
 }

@@ -76,8 +76,11 @@ func inBubble(t *testing.T, f *fake, change func(*Config), test func(b *bubble))
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		cfg := Config{
-			Target: target.Target{Name: "debian", Image: "localhost/x:latest", Hostname: "srv01", LoginAs: frame.PolicyExisting, Account: "root", Memory: 1 << 20},
-			Min:    3, Max: 3, Burst: 2, MaxLeases: 2, MaxAge: time.Hour, LeaseTimeout: 10 * time.Second, Retain: 2, StickyWindow: 10 * time.Minute,
+			Targets: []Supply{{
+				Target: target.Target{Name: "debian", Image: "localhost/x:latest", Hostname: "srv01", LoginAs: frame.PolicyExisting, Account: "root", Memory: 1 << 20},
+				Weight: 1, Min: 3, Max: 3,
+			}},
+			Burst: 2, MaxLeases: 2, MaxAge: time.Hour, LeaseTimeout: 10 * time.Second, Retain: 2, StickyWindow: 10 * time.Minute,
 		}
 		if change != nil {
 			change(&cfg)
@@ -131,8 +134,12 @@ func (b *bubble) checkInvariants() {
 			b.Errorf("%d containers in state %d, counted %d", count[s], s, p.count[s])
 		}
 	}
-	if len(p.warm) != p.count[warm] || len(p.waiting) != 0 || p.making != 0 {
-		b.Errorf("%d listed as warm of %d, %d wait, %d are being made", len(p.warm), p.count[warm], len(p.waiting), p.making)
+	listed := 0
+	for _, s := range p.stocks {
+		listed += len(s.warm)
+	}
+	if listed != p.count[warm] || len(p.waiting) != 0 || p.making() != 0 {
+		b.Errorf("%d listed as warm of %d, %d wait, %d are being made", listed, p.count[warm], len(p.waiting), p.making())
 	}
 	for key, c := range p.sticky {
 		if c.key != key || p.all[c.id] != c {

@@ -60,11 +60,14 @@ func open(t *testing.T, change func(*Config)) *site {
 		t.Fatal(err)
 	}
 	cfg := Config{
-		Target: target.Target{
-			Name: "test", Image: image, Hostname: "srv01", LoginAs: frame.PolicyExisting, Account: "root",
-			Memory: 256 << 20, Pids: 128, CPUs: 1,
-		},
-		Min: 2, Max: 4, Burst: 4, MaxLeases: 30, MaxAge: time.Hour, LeaseTimeout: 20 * time.Second, BestEffort: true,
+		Targets: []Supply{{
+			Target: target.Target{
+				Name: "test", Image: image, Hostname: "srv01", LoginAs: frame.PolicyExisting, Account: "root",
+				Memory: 256 << 20, Pids: 128, CPUs: 1,
+			},
+			Weight: 1, Min: 2, Max: 4,
+		}},
+		Burst: 4, MaxLeases: 30, MaxAge: time.Hour, LeaseTimeout: 20 * time.Second, BestEffort: true,
 		Sticky: StickySource, StickyWindow: time.Minute, Retain: 100, RetainBytes: 1 << 40,
 	}
 	if change != nil {
@@ -182,14 +185,14 @@ func build(t *testing.T, name, containerfile string) string {
 func TestTwentyFromIdle(t *testing.T) {
 	open(t, nil).untilWarm(2) // the first container of an image takes longer
 	began := time.Now()
-	s := open(t, func(c *Config) { c.Min, c.Max = 20, 20 })
+	s := open(t, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max = 20, 20 })
 	s.untilWarm(20)
 	t.Logf("20 targets were warm after %s, made in %v ms each", time.Since(began), s.events.values(event.PoolWarm, "duration_ms"))
 }
 
 func TestManySessions(t *testing.T) {
 	const sessions = 50
-	s := open(t, func(c *Config) { c.Max, c.Sticky = 16, StickyOff })
+	s := open(t, func(c *Config) { c.Targets[0].Max, c.Sticky = 16, StickyOff })
 	s.untilWarm(2)
 	var wg sync.WaitGroup
 	var mu sync.Mutex
@@ -237,7 +240,7 @@ func TestComeBack(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, func(c *Config) {
 				if containerfile != "" {
-					c.Target.Image = build(t, "noleader", containerfile)
+					c.Targets[0].Image = build(t, "noleader", containerfile)
 				}
 			})
 			s.untilWarm(2)
@@ -280,7 +283,7 @@ func TestImagesThatFail(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := open(t, func(c *Config) {
-				c.Target.Image = build(t, strings.ReplaceAll(name, " ", "-"), test.containerfile)
+				c.Targets[0].Image = build(t, strings.ReplaceAll(name, " ", "-"), test.containerfile)
 				c.Burst = 1
 			})
 			var failure error
@@ -318,7 +321,7 @@ func (s *site) warmIDs() []string {
 	s.pool.mu.Lock()
 	defer s.pool.mu.Unlock()
 	var ids []string
-	for _, c := range s.pool.warm {
+	for _, c := range s.pool.stocks[0].warm {
 		ids = append(ids, c.id)
 	}
 	return ids

@@ -105,7 +105,7 @@ func (p *Pool) doChore(ctx context.Context, c *container) {
 
 // inspect looks for a new image and at what Podman has left.
 func (p *Pool) inspect(ctx context.Context) {
-	_, _ = p.lookUp(ctx) // an image that is not there shows at the next make
+	_, _ = p.lookUpAll(ctx) // an image that is not there shows at the next make
 	wake(p.fill)
 	left, err := p.podman.Left(ctx)
 	p.mu.Lock()
@@ -152,7 +152,7 @@ func (p *Pool) stop(ctx context.Context, c *container, session string) bool {
 		return false
 	}
 	if err != nil {
-		p.fail("stop", c.id, err)
+		p.fail(c.of, "stop", c.id, err)
 		p.again(c)
 		return false
 	}
@@ -164,7 +164,7 @@ func (p *Pool) stop(ctx context.Context, c *container, session string) bool {
 	p.settle()
 	p.mu.Unlock()
 	wake(p.fill)
-	p.events.Bind(event.Identity{Session: session}).Emit(event.TargetStop, event.F("target", p.cfg.Target.Name), event.F("container", c.id),
+	p.events.Bind(event.Identity{Session: session}).Emit(event.TargetStop, event.F("target", c.of.Name), event.F("container", c.id),
 		event.F("duration_ms", time.Since(began).Milliseconds()))
 	return true
 }
@@ -190,7 +190,7 @@ func (p *Pool) rename(ctx context.Context, c *container, session string) bool {
 		return true
 	}
 	if err := p.podman.Rename(ctx, c.id, session); err != nil {
-		p.fail("rename", c.id, err)
+		p.fail(c.of, "rename", c.id, err)
 		p.again(c)
 		return false
 	}
@@ -218,7 +218,7 @@ func (p *Pool) remove(ctx context.Context, c *container) {
 		_ = leader.Close()
 	}
 	if err := p.podman.Remove(ctx, c.id); err != nil {
-		p.fail("remove", c.id, err)
+		p.fail(c.of, "remove", c.id, err)
 		p.again(c)
 		return
 	}
@@ -230,7 +230,7 @@ func (p *Pool) remove(ctx context.Context, c *container) {
 }
 
 func (p *Pool) emitRemove(c *container, reason string) {
-	p.events.Emit(event.PoolRemove, event.F("target", p.cfg.Target.Name), event.F("container", c.id), event.F("reason", reason))
+	p.events.Emit(event.PoolRemove, event.F("target", c.of.Name), event.F("container", c.id), event.F("reason", reason))
 }
 
 // again has the janitor try once more, after a pause that grows.

@@ -58,7 +58,7 @@ type Connection struct {
 // Real is the Podman that client talks to. handover is the socket of the helper that
 // hands out streams to leaders, layers that of the one that reads layers.
 func Real(client *podman.Client, handover, layers string) Podman {
-	return real{client, handover, layers, &imageAccounts{}}
+	return real{client, handover, layers, &imageAccounts{known: map[imageKey]target.Accounts{}}}
 }
 
 type real struct {

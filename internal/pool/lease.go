@@ -63,7 +63,8 @@ const (
 // session later.
 func (p *Pool) Lease(ctx context.Context, claim Claim) (*Lease, error) {
 	began := time.Now()
-	if claim.Early && p.few() {
+	s := p.choose(claim.Source)
+	if claim.Early && p.few(s) {
 		return nil, ErrFew
 	}
 	if len(claim.User) > maxUser {
@@ -77,7 +78,7 @@ func (p *Pool) Lease(ctx context.Context, claim Claim) (*Lease, error) {
 	defer cancel()
 	var failed error
 	for range loginTries {
-		c, err := p.take(ctx)
+		c, err := p.take(ctx, s)
 		if err != nil {
 			return nil, errors.Join(err, failed)
 		}
@@ -91,7 +92,7 @@ func (p *Pool) Lease(ctx context.Context, claim Claim) (*Lease, error) {
 			return nil, err
 		}
 		failed = err
-		p.fail("login", c.id, err)
+		p.fail(s, "login", c.id, err)
 	}
 	return nil, failed
 }
@@ -103,7 +104,7 @@ func (p *Pool) logIn(ctx context.Context, c *container, claim Claim) (target.Acc
 		p.giveBack(c)
 		return target.Account{}, context.Cause(ctx)
 	}
-	account, err := p.askLogin(ctx, c.leader, claim)
+	account, err := p.askLogin(ctx, c, claim)
 	switch {
 	case err == nil:
 		return account, nil
@@ -120,11 +121,11 @@ func (p *Pool) logIn(ctx context.Context, c *container, claim Claim) (target.Acc
 }
 
 // askLogin gives the leader half of what a session may wait, so that another can be asked.
-func (p *Pool) askLogin(ctx context.Context, leader Leader, claim Claim) (target.Account, error) {
+func (p *Pool) askLogin(ctx context.Context, c *container, claim Claim) (target.Account, error) {
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.LeaseTimeout/2)
 	defer cancel()
-	a, err := leader.Login(ctx, frame.LoginMessage{
-		User: claim.User, Fallback: p.cfg.Target.Account, Policy: p.cfg.Target.LoginAs, Source: claim.Source,
+	a, err := c.leader.Login(ctx, frame.LoginMessage{
+		User: claim.User, Fallback: c.of.Account, Policy: c.of.LoginAs, Source: claim.Source,
 		BaitName: claim.Bait.Name, Bait: claim.Bait.Content,
 	})
 	if err != nil {
@@ -148,7 +149,7 @@ func (p *Pool) begin(c *container, claim Claim, account target.Account) *Lease {
 		go p.attend(c, leader)
 	}
 	return &Lease{
-		Target: p.cfg.Target.Name, Container: c.id, Name: claim.Session, Image: p.cfg.Target.Image, ImageDigest: c.digest,
+		Target: c.of.Name, Container: c.id, Name: claim.Session, Image: c.of.Image, ImageDigest: c.digest,
 		Account: account, Began: began, pool: p, container: c, leader: leader, wanted: wanted,
 	}
 }

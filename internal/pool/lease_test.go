@@ -124,7 +124,7 @@ func TestLoginThatFails(t *testing.T) {
 		f := newFake()
 		refusal := errors.New("no such account")
 		f.login = func(*fakeLeader) error { return refusal }
-		inBubble(t, f, func(c *Config) { c.Min, c.Max = 10, 10 }, func(b *bubble) {
+		inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max = 10, 10 }, func(b *bubble) {
 			if _, err := b.take(b.Context(), claim(session1)); !errors.Is(err, refusal) {
 				b.Errorf("Lease: %v", err)
 			}
@@ -290,7 +290,7 @@ func TestReleaseInTime(t *testing.T) {
 func TestClientLeavesBeforeTheLogin(t *testing.T) {
 	f := newFake()
 	inBubble(t, f, nil, func(b *bubble) {
-		c, err := b.pool.take(b.Context())
+		c, err := b.pool.take(b.Context(), b.pool.stocks[0])
 		if err != nil {
 			b.Fatal(err)
 		}

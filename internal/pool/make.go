@@ -1,11 +1,12 @@
 package pool
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/oklog/ulid/v2"
@@ -23,132 +24,62 @@ const (
 	// helloTimeout is how long a session leader has to answer at all, beside others that
 	// use all the processor they can get. It is less than handover.Server's Patience.
 	helloTimeout = 30 * time.Second
-	// idleAfter is how long nobody must have leased for the machine to be the
-	// makers' alone.
-	idleAfter = time.Second
 )
-
-// refill starts makers whenever targets are missing.
-func (p *Pool) refill(ctx context.Context) {
-	var makers sync.WaitGroup
-	defer makers.Wait()
-	for ctx.Err() == nil {
-		start, pause := p.plan(time.Now())
-		for range start {
-			makers.Go(func() { p.makeOne(ctx) })
-		}
-		wait(ctx, p.fill, pause)
-	}
-}
-
-// plan says how many makers to start now, and when to ask again at the latest.
-// Usually one works, some time after the lease that made it necessary; as many as
-// the machine bears when targets run short or when nobody else wants the machine.
-func (p *Pool) plan(now time.Time) (start int, pause time.Duration) {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	pause = p.fall(now)
-	if p.drained {
-		return 0, pause
-	}
-	missing := p.goal + p.starving() - len(p.warm) - p.making
-	if missing <= 0 && p.making == 0 && p.anyStale() {
-		missing = 1
-	}
-	urgent := p.low() || p.starving() > 0
-	width, begin := 1, p.backoff
-	// The first container of all shows whether it works, and prepares the image's
-	// files for the rest.
-	if p.isReady && p.failure == nil && (urgent || now.Sub(p.latest) >= idleAfter) {
-		width = p.width
-	}
-	if !urgent && p.notBefore.After(begin) {
-		begin = p.notBefore
-	}
-	if start = min(missing, width-p.making); start <= 0 {
-		return 0, pause // a maker that is done asks again
-	}
-	if now.Before(begin) {
-		return 0, min(pause, begin.Sub(now))
-	}
-	p.making += start
-	return start, pause
-}
-
-// fall lets the goal fall when it is time, and returns the time to the next.
-// Pool.mu is held.
-func (p *Pool) fall(now time.Time) time.Duration {
-	if p.goal <= p.cfg.Min {
-		return time.Hour // nothing changes by itself
-	}
-	if now.Sub(p.unmoved) >= goalFalls {
-		p.goal--
-		p.unmoved = now
-		p.settle()
-	}
-	return p.unmoved.Add(goalFalls).Sub(now)
-}
-
-func (p *Pool) anyStale() bool {
-	for _, c := range p.warm {
-		if c.stale != "" {
-			return true
-		}
-	}
-	return false
-}
 
 // makeOne makes a target. After a failure the next waits, longer each time, so
 // that a Podman in trouble is not made worse.
-func (p *Pool) makeOne(ctx context.Context) {
+func (p *Pool) makeOne(ctx context.Context, s *stock) {
 	began := time.Now()
-	c, err := p.make(ctx)
+	c, err := p.make(ctx, s)
 	if err != nil && ctx.Err() == nil {
-		p.fail("make", "", err)
+		p.fail(s, "make", "", err)
 	}
 	p.mu.Lock()
-	p.making--
+	s.making--
 	if err != nil {
-		if now := time.Now(); !now.Before(p.backoff) { // of several at once one counts
-			p.backoff = now.Add(p.pause)
-			p.pause = min(2*p.pause, longestPause)
-			p.width, p.successes = max(1, p.width/2), 0
+		if now := time.Now(); !now.Before(s.backoff) { // of several at once one counts
+			s.backoff = now.Add(s.pause)
+			s.pause = min(2*s.pause, longestPause)
+			s.width, s.successes = max(1, s.width/2), 0
 		}
 		p.mu.Unlock()
 		wake(p.fill)
 		return
 	}
-	p.failure, p.pause = nil, firstPause
-	if p.successes++; p.successes > 2*p.width && p.width < p.cfg.Burst {
-		p.width, p.successes = p.width+1, 0
+	s.failure, s.pause = nil, firstPause
+	if s.successes++; s.successes > 2*s.width && s.width < p.cfg.Burst {
+		s.width, s.successes = s.width+1, 0
 	}
 	p.move(c, making, warm)
-	p.judge(c)
-	count, first := len(p.warm), !p.isReady
-	p.isReady = true
+	c.judge()
+	count, first := len(s.warm), !s.isReady
+	s.isReady = true
+	all := !slices.ContainsFunc(p.stocks, func(s *stock) bool { return !s.isReady })
 	p.settle()
 	p.mu.Unlock()
 	wake(p.fill)
-	p.events.Emit(event.PoolWarm, event.F("target", p.cfg.Target.Name), event.F("container", c.id),
+	p.events.Emit(event.PoolWarm, event.F("target", s.Name), event.F("container", c.id),
 		event.F("image_digest", c.digest), event.F("duration_ms", time.Since(began).Milliseconds()), event.F("warm", count))
 	if first {
-		p.events.Emit(event.PoolReady, event.F("target", p.cfg.Target.Name), event.F("warm", count))
+		p.events.Emit(event.PoolReady, event.F("target", s.Name), event.F("warm", count))
+	}
+	if first && all {
 		close(p.ready)
 	}
 }
 
 // make creates and starts a container and connects to its leader. One that comes
 // to nothing is the janitor's.
-func (p *Pool) make(ctx context.Context) (*container, error) {
-	if err := p.reserve(); err != nil {
+func (p *Pool) make(ctx context.Context, s *stock) (*container, error) {
+	if err := p.reserve(s); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()
-	image := p.image
+	image := s.image
 	p.mu.Unlock()
-	c, err := p.boot(ctx, image)
+	c, err := p.boot(ctx, s, image)
 	if errors.Is(err, podman.ErrNotFound) { // it was removed: there may be another one
-		c, err = p.bootLatest(ctx)
+		c, err = p.bootLatest(ctx, s)
 	}
 	if err != nil {
 		return nil, err
@@ -164,54 +95,64 @@ func (p *Pool) make(ctx context.Context) (*container, error) {
 }
 
 // bootLatest boots a container of the image as it is at this moment.
-func (p *Pool) bootLatest(ctx context.Context) (*container, error) {
-	image, err := p.lookUp(ctx)
+func (p *Pool) bootLatest(ctx context.Context, s *stock) (*container, error) {
+	image, err := p.lookUp(ctx, s)
 	if errors.Is(err, podman.ErrNotFound) {
-		return nil, p.noImage()
+		return nil, p.noImage(s)
 	}
 	if err != nil {
 		return nil, err
 	}
-	return p.boot(ctx, image)
+	return p.boot(ctx, s, image)
 }
 
-// lookUp asks what the image is now, of which makers make targets from then on.
-// Warm targets of an older one are stale.
-func (p *Pool) lookUp(ctx context.Context) (podman.Image, error) {
-	image, err := p.podman.Image(ctx, p.cfg.Target.Image)
+// lookUpAll is lookUp for all targets. It returns the first error and the target it is
+// about, and the first target without one.
+func (p *Pool) lookUpAll(ctx context.Context) (about *stock, err error) {
+	for _, s := range p.stocks {
+		if _, failed := p.lookUp(ctx, s); failed != nil && err == nil {
+			about, err = s, failed
+		}
+	}
+	return cmp.Or(about, p.stocks[0]), err
+}
+
+// lookUp asks what a target's image is now, of which makers make it from then on.
+// Warm ones of an older image are stale.
+func (p *Pool) lookUp(ctx context.Context, s *stock) (podman.Image, error) {
+	image, err := p.podman.Image(ctx, s.Image)
 	if err != nil {
 		return image, err
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.image = image
-	for _, c := range p.warm {
-		p.judge(c)
+	s.image = image
+	for _, c := range s.warm {
+		c.judge()
 	}
 	return image, nil
 }
 
 // judge finds a warm target stale whose image is not the latest. Pool.mu is held.
-func (p *Pool) judge(c *container) {
-	if c.digest != p.image.Digest {
+func (c *container) judge() {
+	if c.digest != c.of.image.Digest {
 		c.stale = "image changed"
 	}
 }
 
 // noImage is the error of an image that Podman does not have.
-func (p *Pool) noImage() error {
-	t := p.cfg.Target
-	return hint.Wrap(fmt.Errorf("target %s: image %s does not exist", t.Name, t.Image),
-		fmt.Sprintf("build it: systemctl start sandtrap-target-%s-build.service", t.Name))
+func (p *Pool) noImage(s *stock) error {
+	return hint.Wrap(fmt.Errorf("target %s: image %s does not exist", s.Name, s.Image),
+		fmt.Sprintf("build it: systemctl start sandtrap-target-%s-build.service", s.Name))
 }
 
 // boot creates and starts a container, without limits only where the
 // configuration allows that and the host leaves no choice.
-func (p *Pool) boot(ctx context.Context, image podman.Image) (*container, error) {
+func (p *Pool) boot(ctx context.Context, s *stock, image podman.Image) (*container, error) {
 	p.mu.Lock()
 	unlimited := p.unlimited
 	p.mu.Unlock()
-	c, err := p.createAndStart(ctx, image, unlimited)
+	c, err := p.createAndStart(ctx, s, image, unlimited)
 	if err != nil && lacksQuotas(err) {
 		return nil, hint.Wrap(err, "see systemctl status sandtrap-store.service, and limits.enforcement in sandtrap.yaml(5)")
 	}
@@ -221,7 +162,7 @@ func (p *Pool) boot(ctx context.Context, image podman.Image) (*container, error)
 	if !p.cfg.BestEffort {
 		return nil, hint.Wrap(err, "limits cannot be enforced: this host delegates no cgroup v2 controllers; see limits.enforcement in sandtrap.yaml(5)")
 	}
-	c, retryErr := p.createAndStart(ctx, image, true)
+	c, retryErr := p.createAndStart(ctx, s, image, true)
 	if retryErr != nil {
 		return nil, fmt.Errorf("%w; without limits: %w", err, retryErr)
 	}
@@ -260,14 +201,14 @@ func (p *Pool) confined(ctx context.Context, id string) error {
 // it writes, see package quota. Through Podman's API that comes as words, too.
 func lacksQuotas(err error) bool { return strings.Contains(err.Error(), "bound the disk space") }
 
-func (p *Pool) createAndStart(ctx context.Context, image podman.Image, unlimited bool) (*container, error) {
+func (p *Pool) createAndStart(ctx context.Context, s *stock, image podman.Image, unlimited bool) (*container, error) {
 	name := "warm-" + ulid.Make().String()
-	id, err := p.podman.Create(ctx, p.cfg.Target.Spec(name, image, unlimited))
+	id, err := p.podman.Create(ctx, s.Spec(name, image, unlimited))
 	if err != nil {
 		return nil, err
 	}
 	now := time.Now()
-	c := &container{id: id, name: name, digest: image.Digest, program: image.Labels[target.LeaderLabel], made: now, seen: now}
+	c := &container{id: id, of: s, name: name, digest: image.Digest, program: image.Labels[target.LeaderLabel], made: now, seen: now}
 	p.mu.Lock()
 	p.adopt(c, making)
 	p.took()
@@ -290,7 +231,7 @@ func (p *Pool) connect(ctx context.Context, c *container) error {
 	touched := c.session != ""
 	p.mu.Unlock()
 	leader, err := p.podman.Connect(hello, Connection{
-		Container: c.id, Program: c.program, Fallback: p.cfg.Target.Account, Image: c.digest, Touched: touched,
+		Container: c.id, Program: c.program, Fallback: c.of.Account, Image: c.digest, Touched: touched,
 	})
 	if err == nil {
 		p.mu.Lock()
@@ -303,7 +244,7 @@ func (p *Pool) connect(ctx context.Context, c *container) error {
 
 // explain makes one clear line of the reason why nobody answers in a container.
 func (p *Pool) explain(ctx context.Context, c *container, err error) error {
-	t := p.cfg.Target
+	t := c.of
 	if running, lookErr := p.podman.Running(ctx, c.id); lookErr == nil && !running {
 		return hint.Wrap(fmt.Errorf("the main process of image %s ends at once: %w", t.Image, err),
 			"run it by hand to see why: podman --url unix:///run/sandtrap-pods/podman.sock run --rm "+t.Image)
@@ -326,7 +267,7 @@ func (p *Pool) explain(ctx context.Context, c *container, err error) error {
 // nobody has touched yet is the image's.
 func (p *Pool) check(ctx context.Context, c *container) error {
 	p.mu.Lock()
-	known := p.checked == c.digest
+	known := c.of.checked == c.digest
 	p.mu.Unlock()
 	if known {
 		return nil
@@ -336,11 +277,11 @@ func (p *Pool) check(ctx context.Context, c *container) error {
 		p.log.Debug("accounts of the image not checked", "error", err) // the logins will tell
 		return nil
 	}
-	if _, err := target.ParseAccounts(passwd, p.cfg.Target.Account); err != nil {
-		return fmt.Errorf("target %s: %w", p.cfg.Target.Name, err)
+	if _, err := target.ParseAccounts(passwd, c.of.Account); err != nil {
+		return fmt.Errorf("target %s: %w", c.of.Name, err)
 	}
 	p.mu.Lock()
-	p.checked = c.digest
+	c.of.checked = c.digest
 	p.mu.Unlock()
 	return nil
 }

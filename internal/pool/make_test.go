@@ -30,7 +30,7 @@ func TestImageWithoutLeader(t *testing.T) {
 func TestBurst(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 40 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 20, 20, 4, 64 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases = 20, 20, 4, 64 }, func(b *bubble) {
 		if b.pool.Status().Warm != 20 {
 			b.Errorf("%d warm after a second, want 20", b.pool.Status().Warm)
 		}
@@ -62,10 +62,10 @@ func TestBurst(t *testing.T) {
 func TestIdleFill(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 100 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 24, 24, 4 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst = 24, 24, 4 }, func(b *bubble) {
 		b.expect(Status{Warm: 24, Goal: 24})
-		for _, call := range f.calls[slices.Index(f.calls, "create")+1:] {
-			if call == "create" {
+		for _, call := range f.calls[slices.Index(f.calls, "create debian")+1:] {
+			if call == "create debian" {
 				b.Error("the first container did not come alone")
 			}
 			if strings.HasPrefix(call, "connect") {
@@ -79,7 +79,7 @@ func TestIdleFill(t *testing.T) {
 func TestTroubleIsTriedAlone(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 100 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 8, 8, 4, 10 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases = 8, 8, 4, 10 }, func(b *bubble) {
 		f.set("create", errDown)
 		for i := range 6 {
 			b.lease(sessionID(i))
@@ -100,7 +100,7 @@ func TestTroubleIsTriedAlone(t *testing.T) {
 func TestSlowMachine(t *testing.T) {
 	f := newFake()
 	f.slow["create"], f.bears = time.Second, 2
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 24, 24, 8, 30 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases = 24, 24, 8, 30 }, func(b *bubble) {
 		b.rest(time.Minute)
 		b.expect(Status{Warm: 24, Goal: 24})
 		made, failed := f.count("create"), len(b.events.values(event.PoolFail, "operation"))
@@ -114,7 +114,7 @@ func TestSlowMachine(t *testing.T) {
 // should be warm.
 func TestWaitersAreMadeFor(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases = 1, 1, 4, 10 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases = 1, 1, 4, 10 }, func(b *bubble) {
 		f.delay("create", time.Second)
 		b.lease(sessionID(0))
 		for i := range 4 {
@@ -130,7 +130,7 @@ func TestWaitersAreMadeFor(t *testing.T) {
 // TestRefillDoesNotStarve: the pause is not begun anew by each session.
 func TestRefillDoesNotStarve(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 30, 30, 20 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 30, 30, 20 }, func(b *bubble) {
 		b.rest(time.Minute)
 		made := f.count("create")
 		for i := range 10 {
@@ -147,7 +147,7 @@ func TestRefillDoesNotStarve(t *testing.T) {
 // moment, unless there are few targets.
 func TestRefillYields(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 4, 4, 10 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 4, 4, 10 }, func(b *bubble) {
 		b.rest(time.Minute)
 		made := f.count("create")
 		b.lease(session1)
@@ -175,7 +175,9 @@ func TestRefillYields(t *testing.T) {
 func TestSustained(t *testing.T) {
 	f := newFake()
 	f.slow["create"], f.slow["stop"], f.slow["remove"] = 45*time.Millisecond, 30*time.Millisecond, 12*time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases, c.Retain = 16, 16, 4, 64, 50 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) {
+		c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases, c.Retain = 16, 16, 4, 64, 50
+	}, func(b *bubble) {
 		least := 16
 		for i := range 300 {
 			l := b.lease(sessionID(i))
@@ -203,7 +205,7 @@ func TestSustained(t *testing.T) {
 func TestGoalGrowsAndFalls(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 40 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 4, 8, 64 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 4, 8, 64 }, func(b *bubble) {
 		for i := range 3 { // leaves 3, 2, 1 of 4
 			b.lease(sessionID(i))
 		}
@@ -228,7 +230,7 @@ func TestGoalGrowsAndFalls(t *testing.T) {
 		f.mu.Lock()
 		defer f.mu.Unlock()
 		for id := range f.names { // removed
-			for _, c := range b.pool.warm {
+			for _, c := range b.pool.stocks[0].warm {
 				if f.born[c.id].Before(f.born[id]) {
 					b.Errorf("%s was removed and the older %s was not", id, c.id)
 				}

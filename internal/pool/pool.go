@@ -1,7 +1,8 @@
 // Package pool keeps warm targets: containers that run, are connected to, and wait
 // for an attacker.
 //
-// Makers make a container whenever one is missing (make.go), and each is watched
+// There can be several targets, each with a stock of its own (stock.go). Makers make a
+// container whenever one is missing (plan.go, make.go), and each is watched
 // while it waits (watch.go). Lease hands one to a session without asking Podman
 // anything (lease.go, queue.go); Release stops it and keeps it as evidence. A
 // source that comes back soon gets its container again (sticky.go). The janitor
@@ -20,7 +21,6 @@ import (
 
 	"github.com/sandtrap/sandtrap/internal/event"
 	"github.com/sandtrap/sandtrap/internal/podman"
-	"github.com/sandtrap/sandtrap/internal/target"
 )
 
 // Podman is what the pool asks of Podman; Real makes the real one.
@@ -44,10 +44,9 @@ type Podman interface {
 	Left(ctx context.Context) (podman.Left, error)
 }
 
-// Config says how many targets the pool keeps, and of what.
+// Config says which targets the pool keeps, and how many.
 type Config struct {
-	Target    target.Target
-	Min, Max  int           // warm targets at rest, and at most
+	Targets   []Supply      // at least one
 	Burst     int           // containers made at once at most
 	MaxLeases int           // targets in use at once; as many sessions may wait
 	MaxAge    time.Duration // how long a target may stay warm
@@ -91,34 +90,28 @@ type Pool struct {
 	sweep    chan struct{} // wakes the janitor
 	watchers sync.WaitGroup
 
-	mu sync.Mutex // guards all below and the states of containers
+	mu     sync.Mutex // guards all below, the stocks and the states of containers
+	stocks []*stock   // one for each target, in the order of Config
 	holdings
 	demand
-	making    int
-	width     int // how many may be made at once: fewer after trouble, more after successes
-	successes int // since width changed
-	isReady   bool
 	drained   bool // by Drain, until Refill
 	closed    bool // Run has ended or is about to: nothing stays warm
 	unlimited bool
-	failure   error         // why the latest container could not be made, nil after a success
-	pause     time.Duration // after the next failure
-	backoff   time.Time     // nothing is made before
-	image     podman.Image  // when it was last looked up
-	checked   string        // digest of the image whose accounts were found good
-	emptySaid time.Time     // when PoolEmpty was last reported
 	retention
 	room
 }
 
 // New returns a pool that does nothing until Run.
 func New(cfg Config, client Podman, events *event.Emitter, log hclog.Logger) *Pool {
-	return &Pool{
+	p := &Pool{
 		cfg: cfg, podman: client, events: events, log: log,
 		ready: make(chan struct{}), fill: make(chan struct{}, 1), sweep: make(chan struct{}, 1),
 		holdings: holdings{all: map[string]*container{}, sticky: map[stickyKey]*container{}},
-		demand:   demand{goal: cfg.Min}, pause: firstPause, width: cfg.Burst,
 	}
+	for _, s := range cfg.Targets {
+		p.stocks = append(p.stocks, newStock(s, cfg.Burst))
+	}
+	return p
 }
 
 // Run clears up after a predecessor, then fills the pool until ctx ends, and
@@ -136,13 +129,13 @@ func (p *Pool) Run(ctx context.Context) error {
 	return nil
 }
 
-// prepare looks for the image and clears up. A Podman that does not answer yet is
+// prepare looks for the images and clears up. A Podman that does not answer yet is
 // asked again; an image that does not exist is the operator's to build.
 func (p *Pool) prepare(ctx context.Context) error {
 	for pause := firstPause; ctx.Err() == nil; pause = min(2*pause, longestPause) {
-		_, err := p.lookUp(ctx)
+		s, err := p.lookUpAll(ctx)
 		if errors.Is(err, podman.ErrNotFound) {
-			return p.noImage()
+			return p.noImage(s)
 		}
 		if err == nil {
 			err = p.reconcile(ctx)
@@ -150,7 +143,7 @@ func (p *Pool) prepare(ctx context.Context) error {
 		if err == nil {
 			return nil
 		}
-		p.fail("prepare", "", err)
+		p.fail(s, "prepare", "", err)
 		wait(ctx, nil, pause)
 	}
 	return nil
@@ -166,7 +159,10 @@ func (p *Pool) empty() {
 	defer cancel()
 	p.mu.Lock()
 	p.closed = true
-	unused := append([]*container(nil), p.warm...)
+	var unused []*container
+	for _, s := range p.stocks {
+		unused = append(unused, s.warm...)
+	}
 	for _, c := range unused {
 		p.doom(c, warm, "service stops")
 	}
@@ -178,21 +174,21 @@ func (p *Pool) empty() {
 
 // fail reports what Podman refused. An operation without a container is about
 // making them, which is what Status tells.
-func (p *Pool) fail(operation, container string, err error) {
+func (p *Pool) fail(s *stock, operation, container string, err error) {
 	if operation == "make" || operation == "prepare" {
 		p.mu.Lock()
-		p.failure = err
+		s.failure = err
 		p.mu.Unlock()
 	}
-	p.log.Warn("target trouble", "operation", operation, "container", container, "error", err)
-	p.events.Emit(event.PoolFail, event.F("target", p.cfg.Target.Name), event.F("container", container),
+	p.log.Warn("target trouble", "target", s.Name, "operation", operation, "container", container, "error", err)
+	p.events.Emit(event.PoolFail, event.F("target", s.Name), event.F("container", container),
 		event.F("operation", operation), event.F("error", err.Error()))
 }
 
-// Ready is closed once the first target is warm.
+// Ready is closed once one of each target has been warm.
 func (p *Pool) Ready() <-chan struct{} { return p.ready }
 
-// Status is what the pool holds at this moment.
+// Status is what the pool holds at this moment, of one target or in all.
 type Status struct {
 	Warm, Goal, Leased, Draining int
 	Waiting                      int   // sessions without a target
@@ -202,14 +198,21 @@ type Status struct {
 	Failure                      error // why the latest container could not be made, nil when it could
 }
 
-// Status reports the pool's state.
+// Status reports the pool's state in all.
 func (p *Pool) Status() Status {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return Status{
-		Warm: len(p.warm), Goal: p.goal, Leased: p.count[leased], Draining: p.count[ending] + p.count[draining], Waiting: len(p.waiting),
-		Retained: p.count[stopped] + p.count[captured], Unlimited: p.unlimited, Drained: p.drained, Failure: p.failure,
+	all := Status{
+		Leased: p.count[leased], Draining: p.count[ending] + p.count[draining], Waiting: len(p.waiting),
+		Retained: p.count[stopped] + p.count[captured], Unlimited: p.unlimited, Drained: p.drained,
 	}
+	for _, s := range p.stocks {
+		all.Warm, all.Goal = all.Warm+len(s.warm), all.Goal+s.goal
+		if all.Failure == nil {
+			all.Failure = s.failure
+		}
+	}
+	return all
 }
 
 // Drain removes the warm targets and makes no others until Refill. Sessions that have
@@ -225,7 +228,10 @@ func (p *Pool) Drain() {
 // after a failure.
 func (p *Pool) Refill() {
 	p.mu.Lock()
-	p.drained, p.backoff, p.pause = false, time.Time{}, firstPause
+	p.drained = false
+	for _, s := range p.stocks {
+		s.backoff, s.pause = time.Time{}, firstPause
+	}
 	p.mu.Unlock()
 	wake(p.fill)
 }

@@ -22,7 +22,7 @@ const (
 )
 
 func TestFillsToMin(t *testing.T) {
-	inBubble(t, newFake(), func(c *Config) { c.Max = 10 }, func(b *bubble) {
+	inBubble(t, newFake(), func(c *Config) { c.Targets[0].Max = 10 }, func(b *bubble) {
 		select {
 		case <-b.pool.Ready():
 		default:

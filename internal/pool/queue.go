@@ -12,16 +12,16 @@ import (
 
 // demand is what sessions ask of the pool.
 type demand struct {
-	waiting   []*waiter // in the order in which they came
-	goal      int       // warm targets to have
-	latest    time.Time // lease
-	unmoved   time.Time // since when the goal has had no reason to fall
-	notBefore time.Time // when the refill that the leases ask for may begin
+	waiting []*waiter // in the order in which they came
+	latest  time.Time // lease
 }
 
 // waiter is a session that waits. Whoever takes it out of the queue sends it a
 // container, or is the waiter itself.
-type waiter struct{ got chan *container }
+type waiter struct {
+	of  *stock
+	got chan *container
+}
 
 const (
 	// yieldRefill is how long the login that a lease is for has the machine for
@@ -34,15 +34,15 @@ const (
 )
 
 // take returns a container that is leased and has heard of nobody yet. Sessions
-// are served in the order in which they came.
-func (p *Pool) take(ctx context.Context) (*container, error) {
+// that wait for the same target are served in the order in which they came.
+func (p *Pool) take(ctx context.Context, s *stock) (*container, error) {
 	if ctx.Err() != nil {
 		return nil, context.Cause(ctx)
 	}
 	defer wake(p.fill)
 	p.mu.Lock()
-	if len(p.waiting) == 0 {
-		if c := p.pick(); c != nil {
+	if p.waitingFor(s) == 0 {
+		if c := p.pick(s); c != nil {
 			p.mu.Unlock()
 			return c, nil
 		}
@@ -51,10 +51,10 @@ func (p *Pool) take(ctx context.Context) (*container, error) {
 		p.mu.Unlock()
 		return nil, ErrBusy
 	}
-	w := &waiter{got: make(chan *container, 1)}
+	w := &waiter{s, make(chan *container, 1)}
 	p.waiting = append(p.waiting, w)
 	p.mu.Unlock()
-	p.sayEmpty()
+	p.sayEmpty(s)
 	wake(p.fill)
 	select {
 	case c := <-w.got:
@@ -85,51 +85,61 @@ func (p *Pool) leaveQueue(ctx context.Context, w *waiter) error {
 // pick leases the warm target that answered last, those that need no replacement
 // first, if there is a lease to be had. Nothing is asked of anybody: a leader that
 // is gone has closed its stream. Pool.mu is held.
-func (p *Pool) pick() *container {
+func (p *Pool) pick(s *stock) *container {
 	if p.inUse() >= p.cfg.MaxLeases {
 		return nil
 	}
-	for _, c := range slices.Clone(p.warm) {
+	for _, c := range slices.Clone(s.warm) {
 		select {
 		case <-c.leader.Done():
 			p.doom(c, warm, died)
 		default:
 		}
 	}
-	if len(p.warm) == 0 {
+	if len(s.warm) == 0 {
 		return nil
 	}
-	c := slices.MaxFunc(p.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.seen.Compare(b.seen)) })
+	c := slices.MaxFunc(s.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.seen.Compare(b.seen)) })
 	p.move(c, warm, leased)
-	p.wanted(time.Now())
+	p.wanted(s, time.Now())
 	return c
 }
 
 // wanted notes that a target was leased: the refill is put off, and the goal grows
 // if few are left. Pool.mu is held.
-func (p *Pool) wanted(now time.Time) {
-	p.latest, p.unmoved = now, now
-	if now.After(p.notBefore) {
-		p.notBefore = now.Add(yieldRefill)
+func (p *Pool) wanted(s *stock, now time.Time) {
+	p.latest, s.unmoved = now, now
+	if now.After(s.notBefore) {
+		s.notBefore = now.Add(yieldRefill)
 	}
-	if p.low() && p.goal < p.cfg.Max {
-		p.goal++
+	if s.low() && s.goal < s.Max {
+		s.goal++
 	}
 }
-
-// low reports whether less than half of the targets are there. Pool.mu is held.
-func (p *Pool) low() bool { return 2*len(p.warm) < p.goal }
 
 // few reports whether targets are too few to lease one before it is needed.
-func (p *Pool) few() bool {
+func (p *Pool) few(s *stock) bool {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.low() || len(p.waiting) > 0 || p.inUse() >= p.cfg.MaxLeases
+	return s.low() || len(p.waiting) > 0 || p.inUse() >= p.cfg.MaxLeases
 }
 
-// starving is how many sessions wait that a further target would help. Pool.mu is
-// held.
-func (p *Pool) starving() int { return min(len(p.waiting), max(0, p.cfg.MaxLeases-p.inUse())) }
+// waitingFor is how many sessions wait for a target. Pool.mu is held.
+func (p *Pool) waitingFor(s *stock) int {
+	n := 0
+	for _, w := range p.waiting {
+		if w.of == s {
+			n++
+		}
+	}
+	return n
+}
+
+// starving is how many sessions wait that a further one of a target would help. Pool.mu
+// is held.
+func (p *Pool) starving(s *stock) int {
+	return min(p.waitingFor(s), max(0, p.cfg.MaxLeases-p.inUse()))
+}
 
 // giveBack puts a target back that was leased and has heard of nobody. From then on it
 // may be another session's.
@@ -157,15 +167,15 @@ func (p *Pool) discard(c *container, from state, reason string) bool {
 }
 
 // sayEmpty reports that sessions wait.
-func (p *Pool) sayEmpty() {
+func (p *Pool) sayEmpty(s *stock) {
 	p.mu.Lock()
 	now := time.Now()
-	if !p.emptySaid.IsZero() && now.Sub(p.emptySaid) < emptyEvery {
+	if !s.emptySaid.IsZero() && now.Sub(s.emptySaid) < emptyEvery {
 		p.mu.Unlock()
 		return
 	}
-	p.emptySaid = now
-	waiting, inUse := len(p.waiting), p.inUse()
+	s.emptySaid = now
+	waiting, inUse := p.waitingFor(s), p.inUse()
 	p.mu.Unlock()
-	p.events.Emit(event.PoolEmpty, event.F("target", p.cfg.Target.Name), event.F("waiting", waiting), event.F("leased", inUse))
+	p.events.Emit(event.PoolEmpty, event.F("target", s.Name), event.F("waiting", waiting), event.F("leased", inUse))
 }

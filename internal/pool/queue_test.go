@@ -18,8 +18,8 @@ func TestLeaseTakesWhatAnsweredLast(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(10 * time.Minute)
 		b.pool.mu.Lock()
-		best := b.pool.warm[0]
-		for _, c := range b.pool.warm {
+		best := b.pool.stocks[0].warm[0]
+		for _, c := range b.pool.stocks[0].warm {
 			if c.seen.After(best.seen) {
 				best = c
 			}
@@ -72,7 +72,7 @@ func TestDrainingCounts(t *testing.T) {
 
 func TestLeaseWaits(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 1, 1, 1 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst = 1, 1, 1 }, func(b *bubble) {
 		f.delay("create", 4*time.Second)
 		b.lease(session1)
 		if l := b.lease(session2); l.Wait < 4*time.Second || l.Wait > 5*time.Second {
@@ -88,7 +88,9 @@ func TestLeaseWaits(t *testing.T) {
 // many wait.
 func TestQueue(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst, c.MaxLeases, c.LeaseTimeout = 2, 2, 1, 10, time.Minute }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) {
+		c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases, c.LeaseTimeout = 2, 2, 1, 10, time.Minute
+	}, func(b *bubble) {
 		f.delay("create", 500*time.Millisecond)
 		var mu sync.Mutex
 		var order, refused []int
@@ -136,7 +138,7 @@ func TestStorm(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 40 * time.Millisecond
 	inBubble(t, f, func(c *Config) {
-		c.Min, c.Max, c.Burst, c.MaxLeases, c.Retain, c.Sticky = 4, 16, 4, 64, 20, StickySource
+		c.Targets[0].Min, c.Targets[0].Max, c.Burst, c.MaxLeases, c.Retain, c.Sticky = 4, 16, 4, 64, 20, StickySource
 	}, func(b *bubble) {
 		var wg sync.WaitGroup
 		var mu sync.Mutex
@@ -192,7 +194,7 @@ func TestStorm(t *testing.T) {
 
 func TestLeaseEmpty(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max = 1, 1 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max = 1, 1 }, func(b *bubble) {
 		f.set("create", errDown)
 		b.lease(session1)
 		began := time.Now()
@@ -247,7 +249,7 @@ func TestClientLeaves(t *testing.T) {
 	})
 	t.Run("in the queue", func(t *testing.T) {
 		f := newFake()
-		inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+		inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
 			f.delay("create", 3*time.Second)
 			b.lease(session1)
 			ctx, cancel := context.WithTimeout(b.Context(), time.Second)
@@ -262,9 +264,9 @@ func TestClientLeaves(t *testing.T) {
 	})
 	t.Run("when served", func(t *testing.T) {
 		f := newFake()
-		inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+		inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
 			f.hang("create", true) // another one does not come
-			c, err := b.pool.take(b.Context())
+			c, err := b.pool.take(b.Context(), b.pool.stocks[0])
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -287,8 +289,8 @@ func TestClientLeaves(t *testing.T) {
 // TestGivenBackToOneWhoWaits: it is that one's at once.
 func TestGivenBackToOneWhoWaits(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
-		c, err := b.pool.take(b.Context())
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.MaxLeases = 1, 1, 5 }, func(b *bubble) {
+		c, err := b.pool.take(b.Context(), b.pool.stocks[0])
 		if err != nil {
 			b.Fatal(err)
 		}
@@ -311,7 +313,7 @@ func TestGivenBackToOneWhoWaits(t *testing.T) {
 // TestGivenBackWhilePoolEnds: nothing is warm any more then.
 func TestGivenBackWhilePoolEnds(t *testing.T) {
 	inBubble(t, newFake(), nil, func(b *bubble) {
-		c, err := b.pool.take(b.Context())
+		c, err := b.pool.take(b.Context(), b.pool.stocks[0])
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -40,8 +40,9 @@ func (p *Pool) reconcile(ctx context.Context) error {
 func (p *Pool) recognise(found podman.Container, r Returning) *container {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	of, configured := p.stockOf(found.Labels[target.Label])
 	c := &container{
-		id: found.ID, name: found.Name, made: found.Created,
+		id: found.ID, of: of, name: found.Name, made: found.Created,
 		digest: found.Labels[target.ImageLabel], program: found.Labels[target.LeaderLabel],
 		session: p.owner(found), complete: true,
 	}
@@ -53,6 +54,8 @@ func (p *Pool) recognise(found podman.Container, r Returning) *container {
 	c.ended = sessionTime(c.session)
 	if r.Session == c.session {
 		c.ended = r.Ended
+	}
+	if r.Session == c.session && configured { // nobody comes back to a target that is no more
 		c.key = p.keyOf(Claim{Source: r.Source, Credential: r.Credential})
 	}
 	if found.Running {

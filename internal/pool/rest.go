@@ -30,21 +30,25 @@ type rest struct {
 	ttys map[int]bool
 }
 
-// imageAccounts are those of the latest image of which a fresh container was seen.
+// imageAccounts are those of images of which a fresh container was seen.
 type imageAccounts struct {
-	mu       sync.Mutex // guards all below
-	image    string
-	fallback string
-	accounts target.Accounts
+	mu    sync.Mutex // guards all below
+	known map[imageKey]target.Accounts
 }
+
+// imageKey is an image, by its digest, and the account of all other logins.
+type imageKey struct{ image, fallback string }
+
+// maxImages bounds imageAccounts. There are as many as targets, and older ones.
+const maxImages = 64
 
 var errTouched = errors.New("its accounts are not read out of it once somebody had it")
 
 // of returns the accounts of a container: its image's, when somebody had it already.
 func (i *imageAccounts) of(ctx context.Context, from real, c Connection) (target.Accounts, error) {
 	i.mu.Lock()
-	known := c.Image != "" && i.image == c.Image && i.fallback == c.Fallback
-	accounts := i.accounts
+	key := imageKey{c.Image, c.Fallback}
+	accounts, known := i.known[key]
 	i.mu.Unlock()
 	switch {
 	case c.Touched && known:
@@ -61,7 +65,10 @@ func (i *imageAccounts) of(ctx context.Context, from real, c Connection) (target
 	}
 	i.mu.Lock()
 	defer i.mu.Unlock()
-	i.image, i.fallback, i.accounts = c.Image, c.Fallback, accounts
+	if len(i.known) >= maxImages {
+		clear(i.known)
+	}
+	i.known[key] = accounts
 	return accounts, nil
 }
 

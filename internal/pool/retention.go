@@ -170,7 +170,7 @@ func (p *Pool) measure(ctx context.Context, c *container) {
 		return
 	}
 	if err != nil && ctx.Err() == nil {
-		p.fail("measure", c.id, err)
+		p.fail(c.of, "measure", c.id, err)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

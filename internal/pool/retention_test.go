@@ -218,7 +218,7 @@ func TestLocksRunOut(t *testing.T) {
 	}
 	f.locks, f.told = 26+3, true // after the three warm ones there are 26
 	keep := func(s string) bool { return s == sessionID(0) }
-	inBubble(t, f, func(c *Config) { c.Max, c.MaxLeases, c.Retain, c.Keep = 6, 10, 100, keep }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Max, c.MaxLeases, c.Retain, c.Keep = 6, 10, 100, keep }, func(b *bubble) {
 		b.rest(inspectEvery + time.Second)
 		// 10 + 6 + 16 are to be free.
 		b.expectKept(sessionID(0), sessionID(7), sessionID(8), sessionID(9))
@@ -258,7 +258,7 @@ func TestStoreRunsFull(t *testing.T) {
 		f.sizes[fmt.Sprint("old", i)] = share
 	}
 	f.space = 6*share + 50 // after three warm ones: three shares and a half
-	inBubble(t, f, func(c *Config) { c.Target.Disk, c.Retain = share, 100 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Disk, c.Retain = share, 100 }, func(b *bubble) {
 		b.rest(inspectEvery + time.Second)
 		b.expectKept(sessionID(0), sessionID(1), sessionID(2), sessionID(3))
 		b.lease(sessionID(20)) // its successor leaves two and a half
@@ -270,7 +270,7 @@ func TestStoreRunsFull(t *testing.T) {
 	})
 	f = newFake()
 	f.space = 4*share + 50
-	inBubble(t, f, func(c *Config) { c.Target.Disk = share }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Disk = share }, func(b *bubble) {
 		b.rest(inspectEvery + time.Second)
 		b.lease(sessionID(1))
 		b.lease(sessionID(2))

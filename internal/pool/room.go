@@ -21,9 +21,22 @@ const spareLocks = 16
 // share of the store, whatever it has done so far. Pool.mu is held.
 func (p *Pool) reckon(left podman.Left) {
 	p.locks, p.locksKnown = left.Locks, left.LocksKnown
-	live := p.count[making] + p.count[warm] + p.inUse()
-	p.space = left.Space - int64(live)*p.cfg.Target.Disk
-	p.spaceKnown = left.SpaceKnown && !p.unlimited && p.cfg.Target.Disk > 0
+	p.space = left.Space
+	for _, c := range p.all {
+		if c.state.live() {
+			p.space -= c.of.Disk
+		}
+	}
+	p.spaceKnown = left.SpaceKnown && !p.unlimited && p.share() > 0
+}
+
+// share is what the target of the largest share may write, in bytes.
+func (p *Pool) share() int64 {
+	var most int64
+	for _, s := range p.stocks {
+		most = max(most, s.Disk)
+	}
+	return most
 }
 
 // took notes that there is one more container. Pool.mu is held.
@@ -40,12 +53,16 @@ func (p *Pool) gaveBack(bytes int64) {
 
 // shortOfLocks reports whether Podman could run out of locks. Pool.mu is held.
 func (p *Pool) shortOfLocks() bool {
-	return p.locksKnown && p.locks < int64(p.cfg.MaxLeases+p.cfg.Max+spareLocks)
+	most := p.cfg.MaxLeases + spareLocks
+	for _, s := range p.stocks {
+		most += s.Max
+	}
+	return p.locksKnown && p.locks < int64(most)
 }
 
 // shortOfSpace reports whether the store would not hold another target beside the
 // next one. Pool.mu is held.
-func (p *Pool) shortOfSpace() bool { return p.spaceKnown && p.space < 2*p.cfg.Target.Disk }
+func (p *Pool) shortOfSpace() bool { return p.spaceKnown && p.space < 2*p.share() }
 
 // short reports whether old containers must make room. Pool.mu is held.
 func (p *Pool) short() bool { return p.shortOfLocks() || p.shortOfSpace() }
@@ -53,11 +70,11 @@ func (p *Pool) short() bool { return p.shortOfLocks() || p.shortOfSpace() }
 // reserve takes a target's share of the store, or fails where that would not hold
 // it if all that run wrote what they may: a store that is really full breaks Podman
 // for all. What comes of it shows when Podman is asked again.
-func (p *Pool) reserve() error {
+func (p *Pool) reserve(s *stock) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.spaceKnown || p.space >= p.cfg.Target.Disk {
-		p.space -= p.cfg.Target.Disk
+	if !p.spaceKnown || p.space >= s.Disk {
+		p.space -= s.Disk
 		return nil
 	}
 	p.dirty = true

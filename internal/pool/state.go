@@ -34,12 +34,16 @@ const (
 	states
 )
 
+// live reports whether a container runs, or may.
+func (s state) live() bool { return s <= draining }
+
 // settling reports whether a session is over and its evidence is not complete yet.
 func (s state) settling() bool { return s == ending || s == draining || s == stopped }
 
 // container is one target, from being made to being gone.
 type container struct {
 	id      string
+	of      *stock
 	digest  string // of its image
 	program string // path of the session leader inside, or ""
 	made    time.Time
@@ -78,7 +82,6 @@ type container struct {
 type holdings struct {
 	all    map[string]*container    // by id
 	count  [states]int              // in each state
-	warm   []*container             // those that are
 	sticky map[stickyKey]*container // who may come back, see sticky.go
 }
 
@@ -93,12 +96,12 @@ func (p *Pool) move(c *container, from, to state) bool {
 	p.count[to]++
 	c.state, c.tries = to, 0
 	if from == warm {
-		p.warm = slices.DeleteFunc(p.warm, func(o *container) bool { return o == c })
+		c.of.warm = slices.DeleteFunc(c.of.warm, func(o *container) bool { return o == c })
 		c.leave()
 	}
 	switch to {
 	case warm:
-		p.warm = append(p.warm, c)
+		c.of.warm = append(c.of.warm, c)
 		p.watch(c)
 	case ending, draining:
 		if from == leased {
@@ -157,21 +160,22 @@ func (p *Pool) doom(c *container, from state, reason string) bool {
 // settle gives warm targets to those who wait, and lets surplus go: first what
 // should be replaced anyway, then the oldest. Pool.mu is held.
 func (p *Pool) settle() {
-	for len(p.waiting) > 0 {
-		c := p.pick()
-		if c == nil {
-			break
+	p.waiting = slices.DeleteFunc(p.waiting, func(w *waiter) bool {
+		c := p.pick(w.of)
+		if c != nil {
+			w.got <- c
 		}
-		p.waiting[0].got <- c
-		p.waiting = slices.Delete(p.waiting, 0, 1)
-	}
-	most, reason := p.goal, "more than are needed"
-	if p.drained {
-		most, reason = 0, "drained by operator"
-	}
-	for len(p.warm) > most {
-		c := slices.MinFunc(p.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.made.Compare(b.made)) })
-		p.doom(c, warm, cmp.Or(c.stale, reason))
+		return c != nil
+	})
+	for _, s := range p.stocks {
+		most, reason := s.goal, "more than are needed"
+		if p.drained {
+			most, reason = 0, "drained by operator"
+		}
+		for len(s.warm) > most {
+			c := slices.MinFunc(s.warm, func(a, b *container) int { return cmp.Or(a.worth(b), a.made.Compare(b.made)) })
+			p.doom(c, warm, cmp.Or(c.stale, reason))
+		}
 	}
 }
 

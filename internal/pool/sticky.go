@@ -113,7 +113,7 @@ func (p *Pool) comeBack(ctx context.Context, claim Claim) *Lease {
 	} else {
 		reason = err.Error()
 	}
-	p.events.Bind(event.Identity{Session: claim.Session}).Emit(event.TargetReturn, event.F("target", p.cfg.Target.Name),
+	p.events.Bind(event.Identity{Session: claim.Session}).Emit(event.TargetReturn, event.F("target", c.of.Name),
 		event.F("container", c.id), event.F("previous_session", previous), event.F("returned", err == nil), event.F("reason", reason),
 		event.F("duration_ms", time.Since(began).Milliseconds()))
 	return lease
@@ -181,7 +181,7 @@ func (p *Pool) retake(c *container, previous string) error {
 	case p.inUse() >= p.cfg.MaxLeases:
 		return ErrBusy
 	case p.move(c, captured, leased):
-		p.latest, p.unmoved = time.Now(), time.Now()
+		p.latest, c.of.unmoved = time.Now(), time.Now()
 		c.due = time.Time{}
 		return nil
 	case c.state == leased || c.state.settling():
@@ -203,5 +203,5 @@ func (p *Pool) restart(ctx context.Context, c *container, claim Claim) (target.A
 		return target.Account{}, err
 	}
 	claim.Bait = Bait{} // it has one, and whoever had it may have seen that
-	return p.askLogin(ctx, c.leader, claim)
+	return p.askLogin(ctx, c, claim)
 }

@@ -15,7 +15,7 @@ import (
 
 func TestDeadTargetIsReplaced(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max, c.Burst = 4, 4, 4 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max, c.Burst = 4, 4, 4 }, func(b *bubble) {
 		b.rest(time.Minute)
 		dead := f.ids()
 		f.delay("create", time.Second)
@@ -89,7 +89,7 @@ func TestRemovalOfTheDeadYields(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(time.Minute)
 		l := b.lease(session1)
-		dead := b.pool.warm[0]
+		dead := b.pool.stocks[0].warm[0]
 		b.leader(dead.id).die()
 		b.rest(yieldWork - 10*time.Millisecond)
 		if f.count("remove") != 0 {
@@ -105,7 +105,7 @@ func TestRemovalOfTheDeadYields(t *testing.T) {
 // TestLeasedWhileAsked: an answer that does not come is the session's affair then.
 func TestLeasedWhileAsked(t *testing.T) {
 	f := newFake()
-	inBubble(t, f, func(c *Config) { c.Min, c.Max = 1, 1 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max = 1, 1 }, func(b *bubble) {
 		id := f.ids()[0]
 		f.hang("ping "+id, true)
 		for f.count("ping "+id) == 0 {
@@ -234,7 +234,7 @@ func TestImageIsRemoved(t *testing.T) {
 func TestImageThatChangesMeanwhile(t *testing.T) {
 	f := newFake()
 	f.slow["create"] = 700 * time.Millisecond
-	inBubble(t, f, func(c *Config) { c.Min, c.Max = 1, 1 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Targets[0].Min, c.Targets[0].Max = 1, 1 }, func(b *bubble) {
 		b.lease(session1)
 		b.rest(400 * time.Millisecond) // the next is being created
 		f.mu.Lock()
@@ -280,8 +280,8 @@ func TestStaleIsTheLastChoice(t *testing.T) {
 	inBubble(t, f, nil, func(b *bubble) {
 		b.rest(time.Minute)
 		b.pool.mu.Lock()
-		newest := b.pool.warm[0]
-		for _, c := range b.pool.warm {
+		newest := b.pool.stocks[0].warm[0]
+		for _, c := range b.pool.stocks[0].warm {
 			if c.made.After(newest.made) {
 				newest = c
 			}
@@ -314,7 +314,8 @@ func TestStaleGoesFirst(t *testing.T) {
 		b.rest(time.Minute)
 		ids := f.ids()
 		b.pool.mu.Lock()
-		last := b.pool.warm[slices.IndexFunc(b.pool.warm, func(c *container) bool { return c.id == ids[2] })]
+		all := b.pool.stocks[0].warm
+		last := all[slices.IndexFunc(all, func(c *container) bool { return c.id == ids[2] })]
 		b.pool.mu.Unlock()
 		b.pool.replace(last, "test")
 		b.rest(10 * time.Second)

@@ -96,8 +96,8 @@ func setUpPool(t *testing.T, change func(*pool.Config)) *stage {
 	st := &stage{T: t, dir: t.TempDir(), podman: &fakePodman{names: map[string]string{}}, events: &sink{}}
 	st.emitter = event.New(st.events)
 	cfg := pool.Config{
-		Target: target.Target{Name: "debian", Image: "localhost/x:latest", Account: "root"},
-		Min:    1, Max: 1, Burst: 1, MaxLeases: 5, LeaseTimeout: 20 * time.Second, MaxAge: time.Hour, Retain: 5,
+		Targets: []pool.Supply{{Target: target.Target{Name: "debian", Image: "localhost/x:latest", Account: "root"}, Weight: 1, Min: 1, Max: 1}},
+		Burst:   1, MaxLeases: 5, LeaseTimeout: 20 * time.Second, MaxAge: time.Hour, Retain: 5,
 	}
 	if change != nil {
 		change(&cfg)

@@ -218,7 +218,7 @@ func TestExecFails(t *testing.T) {
 
 func TestNoLease(t *testing.T) {
 	st := setUp(t)
-	st.service.Pool = pool.New(pool.Config{Min: 1, Max: 1, MaxLeases: 1}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
+	st.service.Pool = pool.New(pool.Config{Targets: make([]pool.Supply, 1), MaxLeases: 1}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
 	s := st.open(st.login())
 	if r, err := s.Start(st.Context(), sshd.Program{Kind: sshd.Shell}); !errors.Is(err, pool.ErrEmpty) || r != nil {
 		t.Errorf("Start = %v, %v", r, err)
@@ -269,7 +269,7 @@ func TestPreparedForNothing(t *testing.T) {
 // TestPrepareFails: the first program is told so, and does not wait a second time.
 func TestPrepareFails(t *testing.T) {
 	st := setUp(t)
-	st.service.Pool = pool.New(pool.Config{Min: 1, Max: 1, MaxLeases: 1, LeaseTimeout: 50 * time.Millisecond}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
+	st.service.Pool = pool.New(pool.Config{Targets: make([]pool.Supply, 1), MaxLeases: 1, LeaseTimeout: 50 * time.Millisecond}, st.podman, st.emitter, hclog.NewNullLogger()) // never runs
 	s := st.open(st.login())
 	s.Prepare(st.Context(), true)
 	for refused := false; !refused; time.Sleep(time.Millisecond) {

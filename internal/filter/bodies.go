@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"reflect"
 	"slices"
+	"sync"
+	"time"
 )
 
 // template is the body that makes a target, as internal/podman writes it: a test there
@@ -117,20 +119,57 @@ func (c changeable) fill(want map[string]any) {
 	want["name"], want["hostname"], want["image"], want["labels"], want["resource_limits"] = c.Name, c.Hostname, c.Image, c.Labels, resources
 }
 
+// images are those that Podman has just told of, by name. To tell takes it a tenth of the
+// time of making a container, so it is asked once for those that are made together.
+type images struct {
+	mu   sync.Mutex // guards told
+	told map[string]image
+}
+
+type image struct {
+	id string
+	at time.Time
+}
+
+// imageFresh is for how long what a name stands for may be what it stood for.
+const imageFresh = time.Second
+
+func (i *images) put(name, id string, at time.Time) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.told == nil {
+		i.told = map[string]image{}
+	}
+	i.told[name] = image{id, at}
+}
+
+// has reports whether an image has just been told to be that of a name.
+func (i *images) has(name, id string, now time.Time) bool {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	last := i.told[name]
+	return last.id == id && now.Sub(last.at) < imageFresh
+}
+
 // imageOf refuses an image that is not the configured one now.
 func (f *Filter) imageOf(ctx context.Context, id, configured string) error {
-	var image struct {
+	now := time.Now()
+	if f.images.has(configured, id, now) {
+		return nil
+	}
+	var told struct {
 		ID string `json:"Id"`
 	}
-	found, err := f.ask(ctx, "/v5.0.0/libpod/images/"+url.PathEscape(configured)+"/json", &image)
+	found, err := f.ask(ctx, "/v5.0.0/libpod/images/"+url.PathEscape(configured)+"/json", &told)
 	switch {
 	case err != nil:
 		return err
 	case !found:
 		return refuse("the configured image %.80q is not there", configured)
-	case id != image.ID && id != configured:
+	case id != told.ID && id != configured:
 		return refuse("image %.80q is not the configured one", id)
 	}
+	f.images.put(configured, told.ID, now)
 	return nil
 }
 

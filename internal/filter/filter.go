@@ -52,6 +52,7 @@ type Filter struct {
 	proxy   *httputil.ReverseProxy
 	client  *http.Client // for questions of our own
 	known   known
+	images  images
 }
 
 // Bounds of what is read, in bytes: what the pool sends has some kilobytes.

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 )
@@ -24,6 +25,8 @@ type upstream struct {
 	seen []string
 
 	driver any    // Podman's GraphDriver of the first
+	image  string // what the first image is now, in place of imageID
+	asked  int    // about images
 	broken string // why every question is answered with an error
 }
 
@@ -46,13 +49,22 @@ func (u *upstream) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 			_ = json.NewEncoder(w).Encode(map[string]any{"cause": u.broken, "response": http.StatusInternalServerError})
 			return
 		}
+		u.mu.Lock()
+		if strings.Contains(r.URL.Path, "/images/") {
+			u.asked++
+		}
+		image := u.image
+		if image == "" {
+			image = imageID
+		}
+		u.mu.Unlock()
 		answers := map[string]any{
 			"containers/" + ours + "/json":        map[string]any{"Config": map[string]any{"Labels": map[string]string{label: "debian"}}, "GraphDriver": u.driver},
 			"containers/" + theirs + "/json":      map[string]any{"Config": map[string]any{"Labels": map[string]string{}}},
 			"containers/" + made + "/json":        map[string]any{},
 			"exec/" + ourExec + "/json":           map[string]any{"ContainerID": ours},
 			"exec/" + theirExec + "/json":         map[string]any{"ContainerID": theirs},
-			"images/localhost/target:latest/json": map[string]any{"Id": imageID},
+			"images/localhost/target:latest/json": map[string]any{"Id": image},
 			"images/localhost/web:latest/json":    map[string]any{"Id": webImageID},
 		}
 		answer, ok := answers[strings.TrimPrefix(r.URL.Path, "/v5.0.0/libpod/")]
@@ -86,6 +98,7 @@ func (u *upstream) take() []string {
 // fixture is a filter between a client and an upstream.
 type fixture struct {
 	up      *upstream
+	filter  *Filter
 	client  *http.Client
 	mu      sync.Mutex // guards refusals
 	refusal string
@@ -106,13 +119,12 @@ func newFixture(t *testing.T, p Policy) *fixture {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan error)
 	front := listen(t, filepath.Join(dir, "filter"))
-	go func() {
-		done <- New(filepath.Join(dir, "podman"), p, func(_, _, reason string) {
-			f.mu.Lock()
-			f.refusal = reason
-			f.mu.Unlock()
-		}).Serve(ctx, front)
-	}()
+	f.filter = New(filepath.Join(dir, "podman"), p, func(_, _, reason string) {
+		f.mu.Lock()
+		f.refusal = reason
+		f.mu.Unlock()
+	})
+	go func() { done <- f.filter.Serve(ctx, front) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-done; err != nil {
@@ -250,6 +262,32 @@ func created(t *testing.T, sent string) {
 	if status, why := f.send(t, "POST", api+"containers/"+made+"/start", ""); status != http.StatusOK {
 		t.Errorf("what was made is not started: %d: %s", status, why)
 	}
+}
+
+// TestImageChanges: Podman is not asked what it has just told, and an image that takes the
+// name over is taken at once.
+func TestImageChanges(t *testing.T) {
+	f := newFixture(t, testPolicy)
+	create := func(id string, want, asked int) {
+		t.Helper()
+		status, why := f.send(t, "POST", api+"containers/create", body(t, func(b map[string]any) { b["image"] = id }))
+		f.up.mu.Lock()
+		defer f.up.mu.Unlock()
+		if status != want || f.up.asked != asked {
+			t.Errorf("image %.1s: %d, %s; Podman was asked %d times, not %d", id, status, why, f.up.asked, asked)
+		}
+	}
+	create(imageID, http.StatusCreated, 1)
+	create(imageID, http.StatusCreated, 1)
+	newer := strings.Repeat("8", 64)
+	create(newer, http.StatusForbidden, 2)
+	f.up.mu.Lock()
+	f.up.image = newer
+	f.up.mu.Unlock()
+	create(newer, http.StatusCreated, 3)
+	create(imageID, http.StatusForbidden, 4)
+	f.filter.images.put("localhost/target:latest", imageID, time.Now().Add(-imageFresh))
+	create(imageID, http.StatusForbidden, 5)
 }
 
 func TestUnlimited(t *testing.T) {

@@ -52,7 +52,8 @@ func (p *Pool) retain(ctx context.Context, now time.Time) bool {
 	return true
 }
 
-// retainPause is how long retention has nothing to do or yields to sessions.
+// retainPause is how long retention has nothing to do or yields: to sessions, and to
+// makers. At a start it would measure all that is kept while the first targets are made.
 func (p *Pool) retainPause(now time.Time) time.Duration {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -64,6 +65,9 @@ func (p *Pool) retainPause(now time.Time) time.Duration {
 	}
 	if p.short() || p.count[captured] > p.cfg.Retain+urgentExcess {
 		return 0
+	}
+	if p.making() > 0 { // who is done does not say so here
+		return max(0, min(p.dirtySince.Add(yieldBound).Sub(now), yieldWork))
 	}
 	return max(0, p.yielding(p.dirtySince, yieldBound).Sub(now))
 }

@@ -148,6 +148,24 @@ func TestRetainBytes(t *testing.T) {
 	})
 }
 
+// TestMeasuringYieldsToMakers: targets are made first, and measuring does not wait for ever.
+func TestMeasuringYieldsToMakers(t *testing.T) {
+	f := newFake()
+	f.put("old", session1, false)
+	f.slow["create"] = 700 * time.Millisecond
+	inBubble(t, f, func(c *Config) { c.RetainBytes = 1000 }, func(b *bubble) {
+		b.rest(300 * time.Millisecond) // the first one is there, and others are being made
+		if n := f.count("size"); n != 0 {
+			b.Errorf("measured %d times", n)
+		}
+		f.hang("create", true)
+		b.rest(yieldBound)
+		if n := f.count("size"); n != 1 {
+			b.Errorf("measured %d times while one is being made", n)
+		}
+	})
+}
+
 func TestNothingIsMeasuredWithoutABound(t *testing.T) {
 	f := newFake()
 	inBubble(t, f, nil, func(b *bubble) {

@@ -281,11 +281,21 @@ func TestWhoWaitsIsServedFirst(t *testing.T) {
 		b.pool.Drain()
 		b.rest(time.Minute)
 		b.fake.delay("create", time.Second)
+		source := b.sourceOf("web")
+		got := make(chan *Lease, 1)
+		go func() {
+			c := claim(session1)
+			c.Source = source
+			l, _ := b.take(b.Context(), c)
+			got <- l
+		}()
+		b.rest(time.Second)
+		b.pool.Refill()
 		began := time.Now()
-		go b.pool.Refill()
-		l := b.leaseFrom(session1, b.sourceOf("web"))
-		if waited := time.Since(began); l.Target != "web" || waited > 1500*time.Millisecond {
-			b.Errorf("%s after %s", l.Target, waited)
+		l := <-got
+		if l == nil || l.Target != "web" || time.Since(began) > 1500*time.Millisecond {
+			b.Fatalf("%+v after %s", l, time.Since(began))
 		}
+		b.held(l)
 	})
 }

@@ -220,7 +220,7 @@ func TestCaptureOfNothing(t *testing.T) {
 func TestCaptureAgainstWill(t *testing.T) {
 	for _, signal := range []string{"KILL", "STOP"} {
 		c := dial(t, freshSource(), "root")
-		b := startCommand(t, c, "printf kept >/root/x; kill -"+signal+" $PPID; echo done; sleep 100")
+		b := startCommand(t, c, "printf kept >/root/x; sleep 0.3; kill -"+signal+" $PPID; echo done; sleep 100") // after the answer that it runs
 		ended := make(chan struct{})
 		go func() {
 			_ = c.Wait()

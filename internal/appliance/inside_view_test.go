@@ -52,9 +52,9 @@ func readView(text, source string) view {
 	return clean
 }
 
-// probing matches the end of a pipe that the shell closes while the probe looks: the
-// probe's own.
-var probing = regexp.MustCompile(`^fd [3-9] l-wx\S* pipe:\[N\]$`)
+// probing matches the ends of a pipe that the shell closes while the probe looks: the
+// probe's own, of either end.
+var probing = regexp.MustCompile(`^fd [3-9] l(-w|r-)x\S* pipe:\[N\]$`)
 
 var descriptor = regexp.MustCompile(`^fd ([3-9]|[1-9][0-9]+) `)
 

@@ -14,7 +14,7 @@ import (
 // poolConfig is what the configuration says about targets.
 func poolConfig(c config.Config) pool.Config {
 	return pool.Config{
-		Targets: supplies(c), Burst: c.Pool.Burst, MaxLeases: c.Pool.MaxLeases, MaxAge: c.Pool.MaxAge,
+		Targets: supplies(c), Disk: int64(c.Target.Disk), Burst: c.Pool.Burst, MaxLeases: c.Pool.MaxLeases, MaxAge: c.Pool.MaxAge,
 		LeaseTimeout: c.Pool.LeaseTimeout, BestEffort: c.Limits.Enforcement == config.EnforcementBestEffort,
 		Sticky: pool.Sticky(c.Pool.Sticky), StickyWindow: c.Pool.StickyWindow,
 		Retain: c.Pool.Retain, RetainAge: c.Pool.RetainAge, RetainBytes: int64(c.Pool.RetainBytes),
@@ -27,7 +27,7 @@ func supplies(c config.Config) []pool.Supply {
 		all = append(all, pool.Supply{
 			Target: target.Target{
 				Name: t.Name, Image: t.Image, Hostname: t.Hostname, LoginAs: target.Policy(string(t.LoginAs)), Account: t.Account,
-				Memory: int64(t.Memory), Disk: int64(c.Target.Disk), Pids: t.PIDs, CPUs: t.CPUs,
+				Memory: int64(t.Memory), Pids: t.PIDs, CPUs: t.CPUs,
 			},
 			Weight: t.Weight, Min: t.Min, Max: t.Max,
 		})

@@ -10,7 +10,7 @@ import (
 )
 
 // TestSeveralTargets: of many sources each target gets some, each source gets one only, and
-// that has the target's own settings, also of the kernel's limits and of accounts.
+// that has the target's own image, host name and accounts.
 func TestSeveralTargets(t *testing.T) {
 	image := buildImage(t, "other", "RUN echo other >/etc/kind\n", nil)
 	configure(t, `pool: {sticky: "off"}

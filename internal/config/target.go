@@ -66,6 +66,9 @@ func (c Config) AllTargets() []TargetEntry {
 	return all
 }
 
+// TargetImage is the image of a target that names none, which the unit of its name builds.
+func TargetImage(name string) string { return "localhost/sandtrap-target-" + name + ":latest" }
+
 // entry is a target as an element of targets has it.
 func (t Target) entry() TargetEntry {
 	return TargetEntry{
@@ -78,7 +81,7 @@ func (t Target) entry() TargetEntry {
 func (t TargetEntry) filled(section Target, pool Pool) TargetEntry {
 	return TargetEntry{
 		Name:     t.Name,
-		Image:    cmp.Or(t.Image, "localhost/sandtrap-target-"+t.Name+":latest"),
+		Image:    cmp.Or(t.Image, TargetImage(t.Name)),
 		Hostname: cmp.Or(t.Hostname, section.Hostname),
 		LoginAs:  cmp.Or(t.LoginAs, section.LoginAs),
 		Account:  cmp.Or(t.Account, section.Account),
@@ -129,7 +132,7 @@ func (c *checker) given(path string) bool {
 	return ok
 }
 
-// targets checks the elements of targets, each for itself and then together.
+// targets checks the elements of targets, each for itself.
 func (c *checker) targets(config Config) {
 	targets := config.Targets
 	if len(targets) > maxTargets {

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/sandtrap/sandtrap/internal/config"
 )
 
 const podmanSocket = "/run/sandtrap-pods/podman.sock"
@@ -140,7 +142,7 @@ func imageHint(missing []string) string {
 	var start []string
 	own := slices.Clone(missing)
 	for _, name := range shipped {
-		if i := slices.Index(own, "localhost/sandtrap-target-"+name+":latest"); i >= 0 {
+		if i := slices.Index(own, config.TargetImage(name)); i >= 0 {
 			own = slices.Delete(own, i, i+1)
 			start = append(start, "sandtrap-target-"+name+"-build.service")
 		}

@@ -71,7 +71,7 @@ func (p *Pool) makeOne(ctx context.Context, s *stock) {
 // make creates and starts a container and connects to its leader. One that comes
 // to nothing is the janitor's.
 func (p *Pool) make(ctx context.Context, s *stock) (*container, error) {
-	if err := p.reserve(s); err != nil {
+	if err := p.reserve(); err != nil {
 		return nil, err
 	}
 	p.mu.Lock()

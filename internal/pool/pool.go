@@ -47,6 +47,7 @@ type Podman interface {
 // Config says which targets the pool keeps, and how many.
 type Config struct {
 	Targets   []Supply      // at least one
+	Disk      int64         // bytes that each container may write, where the store bounds that
 	Burst     int           // containers made at once at most
 	MaxLeases int           // targets in use at once; as many sessions may wait
 	MaxAge    time.Duration // how long a target may stay warm

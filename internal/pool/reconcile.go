@@ -54,9 +54,9 @@ func (p *Pool) recognise(found podman.Container, r Returning) *container {
 	c.ended = sessionTime(c.session)
 	if r.Session == c.session {
 		c.ended = r.Ended
-	}
-	if r.Session == c.session && configured { // nobody comes back to a target that is no more
-		c.key = p.keyOf(Claim{Source: r.Source, Credential: r.Credential})
+		if configured { // nobody comes back to a target that is no more
+			c.key = p.keyOf(Claim{Source: r.Source, Credential: r.Credential})
+		}
 	}
 	if found.Running {
 		p.adopt(c, draining)

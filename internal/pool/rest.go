@@ -49,6 +49,7 @@ func (i *imageAccounts) of(ctx context.Context, from real, c Connection) (target
 	i.mu.Lock()
 	key := imageKey{c.Image, c.Fallback}
 	accounts, known := i.known[key]
+	known = known && c.Image != ""
 	i.mu.Unlock()
 	switch {
 	case c.Touched && known:

@@ -276,7 +276,7 @@ func TestStoreRunsFull(t *testing.T) {
 		f.sizes[fmt.Sprint("old", i)] = share
 	}
 	f.space = 6*share + 50 // after three warm ones: three shares and a half
-	inBubble(t, f, func(c *Config) { c.Targets[0].Disk, c.Retain = share, 100 }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Disk, c.Retain = share, 100 }, func(b *bubble) {
 		b.rest(inspectEvery + time.Second)
 		b.expectKept(sessionID(0), sessionID(1), sessionID(2), sessionID(3))
 		b.lease(sessionID(20)) // its successor leaves two and a half
@@ -288,7 +288,7 @@ func TestStoreRunsFull(t *testing.T) {
 	})
 	f = newFake()
 	f.space = 4*share + 50
-	inBubble(t, f, func(c *Config) { c.Targets[0].Disk = share }, func(b *bubble) {
+	inBubble(t, f, func(c *Config) { c.Disk = share }, func(b *bubble) {
 		b.rest(inspectEvery + time.Second)
 		b.lease(sessionID(1))
 		b.lease(sessionID(2))

@@ -21,22 +21,9 @@ const spareLocks = 16
 // share of the store, whatever it has done so far. Pool.mu is held.
 func (p *Pool) reckon(left podman.Left) {
 	p.locks, p.locksKnown = left.Locks, left.LocksKnown
-	p.space = left.Space
-	for _, c := range p.all {
-		if c.state.live() {
-			p.space -= c.of.Disk
-		}
-	}
-	p.spaceKnown = left.SpaceKnown && !p.unlimited && p.share() > 0
-}
-
-// share is what the target of the largest share may write, in bytes.
-func (p *Pool) share() int64 {
-	var most int64
-	for _, s := range p.stocks {
-		most = max(most, s.Disk)
-	}
-	return most
+	live := p.count[making] + p.count[warm] + p.inUse()
+	p.space = left.Space - int64(live)*p.cfg.Disk
+	p.spaceKnown = left.SpaceKnown && !p.unlimited && p.cfg.Disk > 0
 }
 
 // took notes that there is one more container. Pool.mu is held.
@@ -62,7 +49,7 @@ func (p *Pool) shortOfLocks() bool {
 
 // shortOfSpace reports whether the store would not hold another target beside the
 // next one. Pool.mu is held.
-func (p *Pool) shortOfSpace() bool { return p.spaceKnown && p.space < 2*p.share() }
+func (p *Pool) shortOfSpace() bool { return p.spaceKnown && p.space < 2*p.cfg.Disk }
 
 // short reports whether old containers must make room. Pool.mu is held.
 func (p *Pool) short() bool { return p.shortOfLocks() || p.shortOfSpace() }
@@ -70,11 +57,11 @@ func (p *Pool) short() bool { return p.shortOfLocks() || p.shortOfSpace() }
 // reserve takes a target's share of the store, or fails where that would not hold
 // it if all that run wrote what they may: a store that is really full breaks Podman
 // for all. What comes of it shows when Podman is asked again.
-func (p *Pool) reserve(s *stock) error {
+func (p *Pool) reserve() error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if !p.spaceKnown || p.space >= s.Disk {
-		p.space -= s.Disk
+	if !p.spaceKnown || p.space >= p.cfg.Disk {
+		p.space -= p.cfg.Disk
 		return nil
 	}
 	p.dirty = true

@@ -34,9 +34,6 @@ const (
 	states
 )
 
-// live reports whether a container runs, or may.
-func (s state) live() bool { return s <= draining }
-
 // settling reports whether a session is over and its evidence is not complete yet.
 func (s state) settling() bool { return s == ending || s == draining || s == stopped }
 

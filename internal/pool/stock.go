@@ -61,14 +61,11 @@ func (p *Pool) stockOf(name string) (s *stock, configured bool) {
 func (p *Pool) choose(source string) *stock {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	order := slices.Clone(p.stocks)
-	slices.SortStableFunc(order, func(a, b *stock) int { return cmp.Compare(a.distance(source), b.distance(source)) })
-	for _, s := range order {
-		if s.failure == nil || len(s.warm) > 0 {
-			return s
-		}
+	able := slices.DeleteFunc(slices.Clone(p.stocks), func(s *stock) bool { return s.failure != nil && len(s.warm) == 0 })
+	if len(able) == 0 {
+		able = p.stocks
 	}
-	return order[0]
+	return slices.MinFunc(able, func(a, b *stock) int { return cmp.Compare(a.distance(source), b.distance(source)) })
 }
 
 // distance is how far a source is from a target: rendezvous hashing with weights. A hash

@@ -18,7 +18,7 @@ import (
 func withWeb(c *Config) {
 	c.MaxLeases, c.Retain = 10, 10
 	c.Targets = append(c.Targets, Supply{
-		Target: target.Target{Name: "web", Image: "localhost/web:latest", Hostname: "web01", LoginAs: frame.PolicyFallback, Account: "admin", Memory: 2 << 20, Disk: 7},
+		Target: target.Target{Name: "web", Image: "localhost/web:latest", Hostname: "web01", LoginAs: frame.PolicyFallback, Account: "admin", Memory: 2 << 20},
 		Weight: 1, Min: 2, Max: 4,
 	})
 }
@@ -239,19 +239,19 @@ func TestTargetNoMore(t *testing.T) {
 	})
 }
 
-// TestRoomForEach: each target takes its own share of the store.
+// TestRoomForEach: the containers of each target take their share of the store.
 func TestRoomForEach(t *testing.T) {
 	f := newFake()
 	f.space = 1000
 	inBubble(t, f, func(c *Config) {
 		withWeb(c)
-		c.Targets[0].Disk = 100
+		c.Disk = 100
 	}, func(b *bubble) {
 		b.rest(2 * inspectEvery)
 		b.pool.mu.Lock()
 		defer b.pool.mu.Unlock()
-		if want := int64(1000 - 3*100 - 2*7); b.pool.space != want || b.pool.share() != 100 {
-			b.Errorf("%d bytes are left, want %d; the largest share is %d", b.pool.space, want, b.pool.share())
+		if want := int64(1000 - (3+2)*100); b.pool.space != want {
+			b.Errorf("%d bytes are left, want %d", b.pool.space, want)
 		}
 	})
 }

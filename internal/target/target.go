@@ -21,7 +21,6 @@ type Target struct {
 	LoginAs  frame.Policy
 	Account  string // the fallback of LoginAs
 	Memory   int64  // bytes
-	Disk     int64  // bytes that it may write, where the store bounds that
 	Pids     int64  // tasks
 	CPUs     float64
 }
